@@ -1,0 +1,40 @@
+"""What every test gets: virtual time on asyncio and on trio, and a guard against blocking the event loop."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster
+
+from asgi_resilience.testing import virtual_time
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "real_time: run this anyio test on the real clock (threads and sockets are involved, and timers armed).",
+    )
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Both backends, on virtual time unless the test is marked `real_time`.
+
+    One backend only: `@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)`.
+    """
+    if request.node.get_closest_marker("real_time"):
+        return request.param, {}
+    return virtual_time(request.param)
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[None]:
+    """A blocking call that asgi_resilience makes inside a running event loop is an error."""
+    guard = BlockBuster("asgi_resilience")
+    guard.functions["os.stat"].can_block_in("<frozen linecache>", {"checkcache", "updatecache"})
+    guard.functions["os.stat"].can_block_in("linecache.py", {"checkcache", "updatecache"})
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()
