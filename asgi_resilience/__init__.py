@@ -1,0 +1,1 @@
+"""Make any ASGI app hard to knock over and easy to see into."""

@@ -7,8 +7,7 @@ Layers further in find the record and add hooks to it instead of wrapping `send`
 
     async def __call__(self, scope, receive, send):
         if KEY not in scope:                          # I am the outermost of our layers, or used alone
-            await observe(self, scope, receive, send)
-            return
+            return await observe(self, scope, receive, send)
         record = scope[KEY]
         record.on_start.append(self._on_start)        # def _on_start(record, message): may edit message["headers"]
         record.on_end.append(self._on_end)            # def _on_end(record): the request is over, however it ended
@@ -115,9 +114,9 @@ class RequestContext:
 
     __slots__ = (
         "bytes_sent",
-        "clock",
         "client_address",
         "client_gone",
+        "clock",
         "close_code",
         "complete",
         "deadline",
@@ -243,7 +242,9 @@ def report_failure(where: object, error: Exception) -> None:
     failures[name] = failures.get(name, 0) + 1
     if failures[name] == 1:
         _logger.warning(
-            "%s failed; requests are answered without it. Later failures are only counted.", name, exc_info=error
+            "%s failed; requests are answered without it. Later failures are only counted.",
+            name,
+            exc_info=error,
         )
 
 
@@ -387,7 +388,9 @@ def _outcome(record: RequestContext) -> Outcome:
     if record.kind == "websocket" and status == 101:  # noqa: PLR2004 - switching protocols
         return "server_error" if record.exception is not None and not record.client_gone else "ok"
     if not record.complete:
-        if record.client_gone or (record.exception is not None and not isinstance(record.exception, Exception)):
+        if record.client_gone or (
+            record.exception is not None and not isinstance(record.exception, Exception)
+        ):
             return "aborted_by_client"
         return "truncated" if record.response_started else "server_error"
     if status is None or status >= _CLIENT_ERROR:

@@ -48,14 +48,14 @@ class ErrorSpec:
 
     Attributes:
         code: `{DOMAIN}_{ERROR_TYPE}_{DETAIL}`: upper-case words joined by underscores, two at least.
-        status: The HTTP status, 400–599.
+        status: The HTTP status, 400 to 599.
         message: What the client is told. `{retry_after}` in it becomes whole seconds.
         docs_path: Added to the documentation base URL; by default the code in lower case with hyphens.
         retry: Whether the same request may succeed later.
         alert: Whether a human should hear of it.
 
     Raises:
-        ValueError: For a code of another form or a status outside 400–599; it names the value.
+        ValueError: For a code of another form or a status outside 400 to 599; it names the value.
     """
 
     code: str
@@ -96,7 +96,9 @@ _STANDARD: Final = (
     ErrorSpec("REQUEST_VALUES_INVALID", 422, "Invalid filter values"),
     ErrorSpec("REQUEST_SENT_TOO_EARLY", 425, "Request sent too early", retry=True),
     ErrorSpec("REQUEST_PRECONDITION_REQUIRED", 428, "This request must be conditional"),
-    ErrorSpec("RATE_LIMIT_EXCEEDED", 429, "Rate limit exceeded. Try again in {retry_after} seconds", retry=True),
+    ErrorSpec(
+        "RATE_LIMIT_EXCEEDED", 429, "Rate limit exceeded. Try again in {retry_after} seconds", retry=True
+    ),
     ErrorSpec("REQUEST_HEADERS_TOO_LARGE", 431, "Request headers too large"),
     ErrorSpec("RESOURCE_LEGALLY_UNAVAILABLE", 451, "Resource unavailable for legal reasons"),
     ErrorSpec("INTERNAL_SERVER_ERROR", 500, _OOPS, retry=True, alert=True),
@@ -143,7 +145,9 @@ class AppError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return ": ".join(str(part) for part in (self.error_code, self.message, self.details) if part is not None)
+        return ": ".join(
+            str(part) for part in (self.error_code, self.message, self.details) if part is not None
+        )
 
 
 class InvalidRequest(AppError):
@@ -269,7 +273,9 @@ class ErrorCatalogue:
         Raises:
             ValueError: As `ErrorSpec`.
         """
-        spec = ErrorSpec(code, status, message, docs_path, retry, status >= _SERVER_ERROR if alert is None else alert)
+        spec = ErrorSpec(
+            code, status, message, docs_path, retry, status >= _SERVER_ERROR if alert is None else alert
+        )
         self._specs[code] = spec
         if default or self.for_status(status).code == code:
             self._by_status[status] = spec
@@ -289,7 +295,9 @@ class ErrorCatalogue:
         if not (isinstance(exception, type) and issubclass(exception, BaseException)):
             raise TypeError(f"map_exception: expected an exception class, got {exception!r}")
         if isinstance(meaning, str) and meaning not in self._specs:
-            raise ValueError(f"code={meaning!r} of {exception.__qualname__} is not registered: register_error() it first")
+            raise ValueError(
+                f"code={meaning!r} of {exception.__qualname__} is not registered: register_error() it first"
+            )
         self._mapped[exception] = meaning
         self._resolved.clear()
 

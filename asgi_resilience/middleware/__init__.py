@@ -1,0 +1,1 @@
+"""The inbound layers: one file, one class, one page of documentation each."""
