@@ -88,6 +88,7 @@ class RequestContext:
         request_id: Set by the request-id layer; None before it has run or without it.
         trace_id: 32 hex digits, once the trace layer has run.
         span_id: 16 hex digits, once the trace layer has run.
+        tracestate: The `tracestate` that came with the `traceparent` which gave the ids, to be handed on unchanged.
         log_fields: Flat fields that stand at the top level of every log line of this request (`dd.trace_id`, …).
         clock: What `started_at` and its like were read from, in seconds; monotonic.
         started_at: When the first layer met the request.
@@ -142,6 +143,7 @@ class RequestContext:
         "started_at",
         "status",
         "trace_id",
+        "tracestate",
         "user_id",
     )
 
@@ -159,6 +161,7 @@ class RequestContext:
         self.request_id: str | None = None
         self.trace_id: str | None = None
         self.span_id: str | None = None
+        self.tracestate: str | None = None
         self.log_fields: dict[str, str] | None = None
         self.route: str | None = None
         self.client_address: str | None = None
@@ -362,6 +365,7 @@ def _start(record: RequestContext, message: Message, status: int) -> Message:
                 hook(record, message)
             except Exception as error:  # noqa: BLE001 - telemetry may never change a response
                 report_failure(hook, error)
+        hooks.clear()  # a hook may hold the scope, which holds this record
     return message
 
 
@@ -371,6 +375,7 @@ def _finish(record: RequestContext) -> None:
     record.ended_at = record.clock()
     if record.outcome is None:
         record.outcome = _outcome(record)
+    record.on_start.clear()
     hooks, record.on_end = record.on_end, []
     for hook in hooks:
         try:
