@@ -18,7 +18,7 @@ A hook is telemetry: when it raises, the exception is reported once and the resp
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Final, Literal, Protocol
@@ -27,6 +27,7 @@ import anyio
 
 __all__ = (
     "KEY",
+    "LOGGED_MARK",
     "ASGIApp",
     "Message",
     "Outcome",
@@ -35,11 +36,14 @@ __all__ = (
     "Scope",
     "Send",
     "current_request",
+    "ends_response",
     "failures",
     "header",
+    "mark_logged",
     "observe",
     "report_failure",
     "request_scope",
+    "was_logged",
 )
 
 Scope = MutableMapping[str, Any]
@@ -110,6 +114,7 @@ class RequestContext:
         exception: What was raised, if anything; gone when the request is over.
         degraded: Names of the dependencies for which a fallback answered.
         fields: What the handler has bound for the log line's `context`.
+        finished: The hooks for the end have run; what happens later happens to a background task.
         logged: The access-log layer that writes this request's line has taken charge of it.
     """
 
@@ -127,6 +132,7 @@ class RequestContext:
         "error_message",
         "exception",
         "fields",
+        "finished",
         "first_byte_at",
         "kind",
         "log_fields",
@@ -179,6 +185,7 @@ class RequestContext:
         self.degraded: tuple[str, ...] = ()
         self.fields: dict[str, Any] | None = None
         self.logged = False
+        self.finished = False
 
     def bind(self, **fields: Any) -> None:
         """Add fields to the `context` of this request's log lines; a later value of the same name replaces it."""
@@ -251,6 +258,24 @@ def report_failure(where: object, error: Exception) -> None:
         )
 
 
+LOGGED_MARK: Final = "__asgi_resilience_logged__"
+"""The attribute of an exception that a log line of ours has told of already."""
+
+
+def mark_logged(error: BaseException) -> None:
+    """Note on an exception that it is logged, so that `configure_logging` can drop the server's report of it."""
+    with suppress(AttributeError):  # a class with __slots__ and no room for it
+        setattr(error, LOGGED_MARK, True)
+
+
+def was_logged(error: BaseException) -> bool:
+    """Whether `mark_logged` was called; takes the mark away, since the same object may be raised again later."""
+    marked = getattr(error, LOGGED_MARK, False)
+    if marked:
+        delattr(error, LOGGED_MARK)
+    return bool(marked)
+
+
 # ------------------------------------------------------------------------------------------------- the one recorder
 
 
@@ -268,7 +293,7 @@ async def observe(
     try:
         await layer({**scope, KEY: record}, _watch_receive(record, receive), recorder(record, send))
     except BaseException as error:
-        if record.exception is None and not record.complete:
+        if record.exception is None:
             record.exception = error
         raise
     finally:
@@ -276,6 +301,16 @@ async def observe(
         _current.reset(token)
         # An exception holds its traceback, the traceback this frame, and this frame the record: cut the ring.
         record.exception = None
+
+
+def ends_response(message: Message, *, trailers: bool) -> bool:
+    """Whether a message is the last of an HTTP response; `trailers`: its start has announced them."""
+    kind = message["type"]
+    if kind in ("http.response.body", "http.response.zerocopysend"):
+        return not trailers and not message.get("more_body", False)
+    if kind == "http.response.pathsend":
+        return not trailers
+    return kind == "http.response.trailers" and not message.get("more_trailers", False)
 
 
 def _watch_receive(record: RequestContext, receive: Receive) -> Receive:
@@ -294,28 +329,18 @@ def _record_http(record: RequestContext, send: Send) -> Send:
     async def recorder(message: Message) -> None:
         nonlocal trailers
         kind = message["type"]
-        last = False
         if kind == "http.response.body":
             record.bytes_sent += len(message.get("body", b""))
-            last = not message.get("more_body", False) and not trailers
         elif kind == "http.response.start":
             message = _start(record, message, message["status"])
             trailers = message.get("trailers", False)
-        elif kind == "http.response.pathsend":
-            last = not trailers
-        elif kind == "http.response.zerocopysend":
-            record.bytes_sent += message.get("count") or 0
-            last = not message.get("more_body", False) and not trailers
-        elif kind == "http.response.trailers":
-            last = not message.get("more_trailers", False)
         try:
             await send(message)
         except OSError:  # ASGI 2.4: the server tells of a client that has gone
             record.client_gone = True
             raise
-        if last:
-            record.complete = True
-            _finish(record)
+        if ends_response(message, trailers=trailers):
+            _complete(record)
 
     return recorder
 
@@ -344,8 +369,7 @@ def _record_websocket(record: RequestContext, send: Send) -> Send:
             record.client_gone = True
             raise
         if last:
-            record.complete = True
-            _finish(record)
+            _complete(record)
 
     return recorder
 
@@ -369,10 +393,20 @@ def _start(record: RequestContext, message: Message, status: int) -> Message:
     return message
 
 
-def _finish(record: RequestContext) -> None:
-    if record.ended_at is not None:
-        return
+def _complete(record: RequestContext) -> None:
+    record.complete = True
     record.ended_at = record.clock()
+    # A framework that answers 500 by itself raises the exception right after; the end of the request can tell of it.
+    if record.status != _SERVER_ERROR or record.exception is not None:
+        _finish(record)
+
+
+def _finish(record: RequestContext) -> None:
+    if record.finished:
+        return
+    record.finished = True
+    if record.ended_at is None:
+        record.ended_at = record.clock()
     if record.outcome is None:
         record.outcome = _outcome(record)
     record.on_start.clear()

@@ -19,7 +19,7 @@ import orjson
 from asgi_resilience.context import KEY, Message, RequestContext, Scope, Send, header
 from asgi_resilience.errors import ErrorCatalogue, ErrorSpec, Failure, catalogue
 
-__all__ = ("ErrorRenderer",)
+__all__ = ("ErrorRenderer", "retry_after_seconds")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -28,6 +28,7 @@ _FIELD_VALUE = re.compile(
     rb"[\t\x20-\x7e\x80-\xff]*"
 )  # RFC 9110 §5.5: no control characters, so no injection
 _OURS: Final = frozenset((b"content-type", b"content-length", b"retry-after", b"transfer-encoding"))
+_LONGEST_DELAY: Final = 9  # digits: more than thirty years
 _OVERLOAD: Final = frozenset((429, 503))
 _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1011, 1013  # RFC 6455 §7.4.1 and the IANA close code registry
 
@@ -124,7 +125,7 @@ class ErrorRenderer:
         """Whole seconds for `Retry-After`, rounded up and never 0; None when the answer has none (RFC 9110 §10.2.3)."""
         after = failure.retry_after
         if after is None:
-            after = self._retry_date(failure)
+            after = self._header_seconds(failure)
         if after is None:
             if failure.spec.status != 429:  # noqa: PLR2004 - Too Many Requests
                 return None
@@ -144,14 +145,9 @@ class ErrorRenderer:
         path = spec.docs_path or spec.code.lower().replace("_", "-")
         return f"{self.docs_url.rstrip('/')}/{path.lstrip('/')}"
 
-    def _retry_date(self, failure: Failure) -> float | None:
-        for name, value in _encoded(failure):
-            if name == b"retry-after":
-                try:
-                    return parsedate_to_datetime(value.decode("latin-1")).timestamp() - self.now()
-                except ValueError:
-                    return None
-        return None
+    def _header_seconds(self, failure: Failure) -> float | None:
+        value = next((value for name, value in _encoded(failure) if name == b"retry-after"), None)
+        return None if value is None else retry_after_seconds(value, self.now())
 
     def _body(self, scope: Scope, failure: Failure, *, problem: bool) -> bytes:
         record: RequestContext | None = scope.get(KEY)
@@ -188,6 +184,17 @@ class ErrorRenderer:
                 {"detail": spec.message} if problem else {"details": None, "message": spec.message}
             )
             return orjson.dumps(content if problem else {"error": content})
+
+
+def retry_after_seconds(value: bytes, now: float) -> float | None:
+    """What a `Retry-After` field asks for, in seconds from `now`, or None when it is malformed (RFC 9110 §10.2.3)."""
+    text = value.decode("latin-1").strip()
+    if text.isascii() and text.isdigit():
+        return float(text) if len(text) <= _LONGEST_DELAY else None
+    try:
+        return parsedate_to_datetime(text).timestamp() - now
+    except ValueError:
+        return None
 
 
 def _marker(value: object) -> str:

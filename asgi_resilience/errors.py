@@ -292,7 +292,7 @@ class ErrorCatalogue:
             ValueError: The code is not registered.
             TypeError: `exception` is not an exception class.
         """
-        if not (isinstance(exception, type) and issubclass(exception, BaseException)):
+        if BaseException not in getattr(exception, "__mro__", ()):
             raise TypeError(f"map_exception: expected an exception class, got {exception!r}")
         if isinstance(meaning, str) and meaning not in self._specs:
             raise ValueError(
@@ -319,17 +319,17 @@ class ErrorCatalogue:
                 meaning = meaning(error)
             except Exception:  # noqa: BLE001 - a mapping that fails must not hide the error that it was to explain
                 return self._unknown()
-            if isinstance(meaning, AppError):
-                error = meaning
         if isinstance(meaning, str):
-            return self._failure(self._specs.get(meaning) or self._by_status[500])
+            return self._failure(self._specs.get(meaning) or self._by_status[_SERVER_ERROR])
+        if isinstance(meaning, AppError):
+            return self._app_error(meaning)
         if isinstance(error, AppError):
             return self._app_error(error)
         if isinstance(error, HTTPException) and error.status_code in _ERROR_STATUS:
             return self._http_exception(error)
         return self._unknown()
 
-    def _meaning(self, kind: type[BaseException]) -> Mapped | None:
+    def _meaning(self, kind: type[BaseException]) -> Mapped | AppError | None:
         try:
             return self._resolved[kind]
         except KeyError:
@@ -365,8 +365,7 @@ class ErrorCatalogue:
         spec = self.for_status(error.status_code)
         standard = HTTPException(error.status_code).detail if error.status_code != 499 else ""  # noqa: PLR2004
         details = error.detail if error.detail and error.detail != standard else None
-        headers = error.headers
-        return self._failure(spec, details=details, headers=headers, retry_after=_retry_after(headers))
+        return self._failure(spec, details=details, headers=error.headers)
 
     def _failure(
         self,
@@ -379,13 +378,6 @@ class ErrorCatalogue:
         context: Mapping[str, Any] | None = None,
     ) -> Failure:
         return Failure(spec, message or spec.message, details, headers, retry_after, context)
-
-
-def _retry_after(headers: Mapping[str, str] | None) -> float | None:
-    for name, value in (headers or {}).items():
-        if name.lower() == "retry-after" and value.isascii() and value.isdigit() and len(value) < 10:  # noqa: PLR2004
-            return float(value)
-    return None
 
 
 catalogue: Final = ErrorCatalogue()

@@ -1,0 +1,99 @@
+"""One shared timer per event loop for all requests, because a timer per request costs more than a layer.
+
+Requests of one timeout expire in the order in which they were armed, so a dict, which keeps that order, is the whole
+queue: arming is one insertion, disarming one removal, and only the oldest entry of a queue is ever looked at.
+The loop holds at most one real timer, set to the oldest entry of all. It is not moved when that entry is disarmed; it
+finds a later one when it fires. So a busy service wakes about once per timeout, and an idle one never.
+"""
+
+import asyncio
+from contextvars import Context
+from math import inf
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+__all__ = ("Alarms", "Expiring")
+
+_SLACK = 0.001
+"""Seconds by which an entry may expire early: uvloop counts in whole milliseconds, and would spin on the rest."""
+
+
+class Expiring(Protocol):
+    """What can be armed; told by identity, so it must not define `__eq__`."""
+
+    def expire(self) -> None:
+        """Its time has come. It is no longer armed; it may arm itself again. Must not raise."""
+
+
+class Alarms:
+    """Tells entries that they were not disarmed in time; for one asyncio event loop, used from its thread only."""
+
+    __slots__ = ("__weakref__", "_queues", "_timer", "_wakes_at")
+
+    def __init__(self) -> None:
+        self._queues: dict[float, dict[Expiring, float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = inf
+
+    @staticmethod
+    def of(loop: asyncio.AbstractEventLoop) -> "Alarms":
+        """The alarms of an event loop; made at the first call."""
+        alarms = _of_loop.get(loop)
+        if alarms is None:
+            alarms = _of_loop[loop] = Alarms()
+        return alarms
+
+    def arm(self, entry: Expiring, seconds: float, now: float) -> None:
+        """Call `entry.expire()` at `now + seconds` on the running loop's clock, unless it is disarmed before.
+
+        An entry stands at most once in the queue of one duration: arming it again moves it to the end.
+        """
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = {}
+        else:
+            queue.pop(entry, None)
+        when = queue[entry] = now + seconds
+        if when < self._wakes_at:
+            self._wake_at(when)
+
+    def disarm(self, entry: Expiring, seconds: float) -> None:
+        """Forget an entry that was armed with `seconds`; does nothing when it is not there."""
+        queue = self._queues.get(seconds)
+        if queue is not None:
+            queue.pop(entry, None)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def _wake_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = when
+        # An empty context: the timer outlives the request that happens to set it, and must not keep its variables.
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring, context=Context())
+
+    def _ring(self) -> None:
+        self._timer, self._wakes_at = None, inf
+        now = asyncio.get_running_loop().time() + _SLACK
+        for seconds, queue in list(self._queues.items()):
+            for entry, when in _due(queue, now):
+                if queue.pop(entry, None) == when:
+                    entry.expire()
+            oldest = next(iter(queue.values()), None)
+            if oldest is None:
+                self._queues.pop(seconds, None)
+            elif oldest < self._wakes_at:
+                self._wake_at(oldest)
+
+
+def _due(queue: dict[Expiring, float], now: float) -> list[tuple[Expiring, float]]:
+    due: list[tuple[Expiring, float]] = []
+    for entry, when in queue.items():
+        if when > now:
+            break
+        due.append((entry, when))
+    return due
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Alarms] = WeakKeyDictionary()

@@ -1,0 +1,405 @@
+"""The staged timeout of one request, as a state machine; `middleware/timeout.py` says what it is for.
+
+    stage      ends with                        when its time is over
+    WAITING    http.response.start              the client gets a 504 at that moment (408 if it still owed its body)
+    STREAMING  the last body message            the response is cut off, so that no half body looks whole
+    DONE       -                                never: background tasks run to their end
+    ANSWERED   the end of the app               the client has its 504; what the app still sends is dropped
+    CUT        the end of the app               the same, after the response had started
+
+`TaskExchange` runs on asyncio with the shared timer, `StructuredExchange` on anything anyio knows (trio).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass, fields
+from math import inf, isfinite
+from pathlib import PurePath
+from types import FrameType
+from typing import Any, Final, cast
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from asgi_resilience.alarms import Alarms
+from asgi_resilience.context import ASGIApp, Message, Receive, RequestContext, Scope, Send, ends_response
+from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.errors import AppError, RequestTimedOut
+
+__all__ = ("Exchange", "Overrun", "StructuredExchange", "TaskExchange", "Timeouts")
+
+WAITING, STREAMING, DONE, ANSWERED, CUT = range(5)
+
+Overrun = Callable[[RequestContext], None]
+
+_logger = logging.getLogger("asgi_resilience.timeout")
+_GRACE: Final = 1.0
+"""Seconds that a handler has to end after its time is over before it counts as an overrun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a request may take, by stage; seconds, None: for ever.
+
+    Attributes:
+        response: Until the response starts.
+        stream_idle: Between two body messages, while the app is silent; not while a slow client makes `send` wait.
+        event_stream_idle: The same for `text/event-stream`, which may be silent for good reason.
+        stream: From the start of the response to its last body message.
+
+    Raises:
+        ValueError: A value is not a finite number above 0; it names the field.
+    """
+
+    response: float | None = 30.0
+    stream_idle: float | None = 30.0
+    event_stream_idle: float | None = None
+    stream: float | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and not (isfinite(value) and value > 0):
+                raise ValueError(f"{each.name}={value!r}: expected seconds above 0, or None for no limit")
+
+
+class Exchange:
+    """What both backends share: the stages, and the `send` and `receive` that the app is given."""
+
+    __slots__ = (
+        "_body_arrived",
+        "_ended",
+        "_errors",
+        "_headers",
+        "_idle",
+        "_outer_deadline",
+        "_overrun",
+        "_receive",
+        "_receiving",
+        "_record",
+        "_scope",
+        "_send",
+        "_stage",
+        "_timeouts",
+        "_trailers",
+    )
+
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        errors: ErrorRenderer,
+        overrun: Overrun,
+        record: RequestContext,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._timeouts = timeouts
+        self._errors = errors
+        self._overrun = overrun
+        self._record = record
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._stage = WAITING
+        self._body_arrived = False
+        self._receiving = False
+        self._trailers = False
+        self._headers: Any = ()
+        self._idle = timeouts.stream_idle
+        self._outer_deadline = record.deadline
+        self._ended = False
+
+    # ------------------------------------------------------------------ what a backend provides
+
+    async def run(self, app: ASGIApp) -> None:
+        """Call the app, and return or raise as the layer should."""
+        raise NotImplementedError
+
+    def arm(self, seconds: float | None) -> None:
+        """Expire after `seconds` of silence."""
+        raise NotImplementedError
+
+    def disarm(self) -> None:
+        """Undo `arm`."""
+        raise NotImplementedError
+
+    def limit_stream(self, seconds: float) -> None:
+        """Expire when the response is not complete after `seconds`, silent or not."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ what the app is given
+
+    async def receive(self) -> Message:
+        """The server's `receive`; knows whether the app is waiting for the client's body."""
+        self._receiving = not self._body_arrived
+        try:
+            message = await self._receive()
+        finally:
+            self._receiving = False
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._body_arrived = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The server's `send`, with the stages moved along."""
+        stage = self._stage
+        if stage == STREAMING:
+            self.disarm()
+            if ends_response(message, trailers=self._trailers):
+                self._stage = DONE
+            await self._send(message)
+            if self._stage == STREAMING:
+                self.arm(self._idle)
+        elif stage == WAITING and message["type"] == "http.response.start":
+            self.disarm()
+            await self._start(message)
+        elif stage <= DONE:
+            await self._send(message)
+        elif stage == CUT:
+            raise self._cut_off()
+        else:  # The client has its answer. Yield, or an endless stream that swallowed its cancellation stops the loop.
+            await checkpoint()
+
+    async def _start(self, message: Message) -> None:
+        headers = message.get("headers", ())
+        if not isinstance(headers, list | tuple):
+            headers = list(headers)
+            message = {**message, "headers": headers}
+        self._stage = STREAMING
+        self._headers = headers
+        self._trailers = message.get("trailers", False)
+        self._record.deadline = self._outer_deadline
+        if self._timeouts.event_stream_idle is not None and _is_event_stream(headers):
+            self._idle = self._timeouts.event_stream_idle
+        if self._timeouts.stream is not None:
+            self.limit_stream(self._timeouts.stream)
+        await self._send(message)
+        self.arm(self._idle)
+
+    # ------------------------------------------------------------------ when the time is over
+
+    def _tolerates_silence(self) -> bool:
+        # The content type is looked at only now: almost no response is ever silent for so long.
+        if self._timeouts.event_stream_idle is None and _is_event_stream(self._headers):
+            self._idle = None
+            return True
+        return False
+
+    def _late_answer(self, where: str) -> tuple[AppError, list[tuple[bytes, bytes]]]:
+        self._stage = ANSWERED
+        self._record.outcome = "timeout"
+        seconds = f"{self._timeouts.response:g} s"
+        if self._receiving:
+            self._record.error_message = f"The request body did not arrive within {seconds}"
+            # The rest of the body may still come, so the connection can't be used again (RFC 9110 §15.5.9).
+            closing = [(b"connection", b"close")] if self._scope.get("http_version", "1.1") < "2" else []
+            return AppError(code="REQUEST_BODY_TIMEOUT"), closing
+        self._record.error_message = f"No response within {seconds}{where}"
+        return RequestTimedOut(), []
+
+    async def _answer(self, error: AppError, headers: list[tuple[bytes, bytes]]) -> None:
+        failure = self._errors.catalogue.classify(error)
+        try:
+            await self._errors.answer(self._scope, self._send, failure, headers=headers)
+        except OSError:  # the client has gone: nobody is left to answer
+            pass
+        except Exception:
+            _logger.exception("The answer to a request that timed out could not be sent")
+
+    def _cut_off(self) -> AppError:
+        self._record.outcome = "truncated"
+        return RequestTimedOut(details="The response was cut off: it was silent, or went on, for too long")
+
+    def _set_deadline(self, deadline: float) -> None:
+        if self._outer_deadline is None or deadline < self._outer_deadline:
+            self._record.deadline = deadline
+
+    def _end(self) -> None:
+        self._ended = True
+        self._record.deadline = self._outer_deadline
+
+    def _count_overrun(self) -> None:
+        if not self._ended:
+            self._overrun(self._record)
+
+    def _after_deadline(self, error: Exception) -> None:
+        # Raised by our own `send`, or by a handler that was already told to stop: worth knowing, too late to answer.
+        if not isinstance(error, RequestTimedOut):
+            _logger.warning("A handler raised after its time was over", exc_info=error)
+
+
+class TaskExchange(Exchange):
+    """On asyncio: expiry cancels the request's own task, as `asyncio.timeout` does, and answers from another."""
+
+    __slots__ = (
+        "_alarms",
+        "_answering",
+        "_armed",
+        "_cancelled",
+        "_context",
+        "_loop",
+        "_stream_timer",
+        "_task",
+    )
+
+    async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
+        loop = asyncio.get_running_loop()
+        task = cast("asyncio.Task[None]", asyncio.current_task(loop))
+        self._enter(loop, task)
+        others = task.cancelling()
+        if self._timeouts.response is not None:
+            self._set_deadline(loop.time() + self._timeouts.response)
+            self.arm(self._timeouts.response)
+        try:
+            await app(self._scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            # Someone else may want this task to end, too; theirs is the cancellation that goes on.
+            if self._stage < ANSWERED or task.uncancel() > others:
+                raise
+        except Exception as error:
+            if self._stage < ANSWERED:
+                raise
+            task.uncancel()
+            self._after_deadline(error)
+        else:
+            if self._stage > DONE:
+                task.uncancel()
+        finally:
+            self._end()
+            self.disarm()
+            if self._stream_timer is not None:
+                self._stream_timer.cancel()
+        if self._stage == CUT:
+            raise self._cut_off() from None
+        if self._answering is not None:
+            await asyncio.wait((self._answering,))
+
+    def _enter(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
+        self._loop = loop
+        self._task = task
+        self._alarms = Alarms.of(loop)
+        self._armed: float | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._stream_timer: asyncio.TimerHandle | None = None
+        self._context = copy_context()
+
+    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
+        if seconds is not None:
+            self._armed = seconds
+            self._alarms.arm(self, seconds, self._loop.time())
+
+    def disarm(self) -> None:  # noqa: D102 - as in the base class
+        if self._armed is not None:
+            self._alarms.disarm(self, self._armed)
+            self._armed = None
+
+    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
+        self._stream_timer = self._loop.call_later(seconds, self._cut)
+
+    def expire(self) -> None:
+        """Called by the shared timer."""
+        self._armed = None
+        if self._stage == WAITING:
+            error, headers = self._late_answer(_where(self._task))
+            self._answering = self._loop.create_task(self._answer(error, headers), context=self._context)
+            self._cancel()
+        elif not self._tolerates_silence():
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._stage == STREAMING:
+            self._stage = CUT
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._task.cancel()
+        self._loop.call_later(_GRACE, self._count_overrun, context=self._context)
+
+
+class StructuredExchange(Exchange):
+    """On any backend of anyio: a watcher beside the app cancels the app's scope, and answers."""
+
+    __slots__ = ("_answered", "_app_scope", "_expires_at", "_stream_ends_at")
+
+    async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
+        self._expires_at = self._stream_ends_at = inf
+        self._answered = anyio.Event()
+        if self._timeouts.response is not None:
+            self._set_deadline(anyio.current_time() + self._timeouts.response)
+            self.arm(self._timeouts.response)
+        raised: BaseException | None = None
+        async with anyio.create_task_group() as group:
+            with anyio.CancelScope() as self._app_scope:
+                group.start_soon(self._watch)
+                try:
+                    await app(self._scope, self.receive, self.send)
+                except anyio.get_cancelled_exc_class():
+                    raise
+                except BaseException as error:  # noqa: BLE001 - raised again below; the group would wrap it
+                    raised = error
+            self._end()
+            if self._stage == ANSWERED:
+                await self._answered.wait()
+            group.cancel_scope.cancel()
+        if self._stage < ANSWERED or not isinstance(raised, Exception | None):
+            if raised is not None:
+                raise raised
+            return
+        if raised is not None:
+            self._after_deadline(raised)
+        if self._stage == CUT:
+            raise self._cut_off() from None
+
+    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
+        self._expires_at = inf if seconds is None else anyio.current_time() + seconds
+
+    def disarm(self) -> None:  # noqa: D102 - as in the base class
+        self._expires_at = inf
+
+    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
+        self._stream_ends_at = anyio.current_time() + seconds
+
+    async def _watch(self) -> None:
+        # A limit that is set while the watcher sleeps ends later than this nap, so it can't be overslept.
+        limits = (getattr(self._timeouts, each.name) for each in fields(self._timeouts))
+        nap = min(limit for limit in limits if limit is not None)
+        while self._stage < DONE:
+            left = min(self._expires_at, self._stream_ends_at) - anyio.current_time()
+            if left > 0:
+                await anyio.sleep(min(left, nap))
+            elif self._stage == WAITING:
+                error, headers = self._late_answer("")
+                self._app_scope.cancel()
+                await self._answer(error, headers)
+                self._answered.set()
+            elif self._stream_ends_at > anyio.current_time() and self._tolerates_silence():
+                self._expires_at = inf
+            else:
+                self._stage = CUT
+                self._app_scope.cancel()
+        if self._stage > DONE:
+            await anyio.sleep(_GRACE)
+            self._count_overrun()
+
+
+def _is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+def _where(task: "asyncio.Task[None]") -> str:
+    """Where the innermost coroutine of a task is waiting: what one asks first about a handler that hangs."""
+    waiting: Any = task.get_coro()
+    frame: FrameType | None = None
+    while waiting is not None:
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None) or frame
+        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+    if frame is None:
+        return ""
+    code = frame.f_code
+    return f"; the handler was waiting in {code.co_qualname} ({PurePath(code.co_filename).name}:{frame.f_lineno})"
