@@ -1,0 +1,49 @@
+"""Where numbers go: three methods, in DogStatsD's terms, and a sink that drops them.
+
+The metrics layer and the client feed whatever is shaped like `MetricSink`; `datadog.statsd` is, too.
+"""
+
+from typing import Final, Protocol
+
+__all__ = ("NULL", "MetricSink", "NullSink", "Tags")
+
+Tags = tuple[str, ...]
+"""`"key:value"` strings. The callers here pass equal tags as one and the same tuple, so that a sink can key on it."""
+
+
+class MetricSink(Protocol):
+    """Receives every number that the layers and the client measure.
+
+    The methods are called on the event loop, once or more per request: they must not block. What they raise is counted
+    and reported once, and changes no response.
+    """
+
+    def increment(self, name: str, /, value: float = 1, tags: Tags = ()) -> None:
+        """Add `value` to a counter."""
+        ...
+
+    def gauge(self, name: str, /, value: float, tags: Tags = ()) -> None:
+        """Set a gauge: the last value of an interval counts."""
+        ...
+
+    def histogram(self, name: str, /, value: float, tags: Tags = ()) -> None:
+        """Add one observation to a distribution; durations are in milliseconds."""
+        ...
+
+
+class NullSink:
+    """The default sink: drops everything. Layers that see `NULL` don't measure at all."""
+
+    __slots__ = ()
+
+    def increment(self, name: str, /, value: float = 1, tags: Tags = ()) -> None:
+        """Do nothing."""
+
+    def gauge(self, name: str, /, value: float, tags: Tags = ()) -> None:
+        """Do nothing."""
+
+    def histogram(self, name: str, /, value: float, tags: Tags = ()) -> None:
+        """Do nothing."""
+
+
+NULL: Final = NullSink()

@@ -1,0 +1,128 @@
+"""Count requests, time them, and hand the numbers to a sink."""
+
+from collections.abc import Callable
+from functools import partial
+from time import perf_counter
+from typing import Final
+
+from asgi_resilience.context import (
+    KEY,
+    ASGIApp,
+    Receive,
+    RequestContext,
+    Scope,
+    Send,
+    observe,
+    report_failure,
+)
+from asgi_resilience.metric_sink import NULL, MetricSink, Tags
+from asgi_resilience.route import note_route
+
+__all__ = ("MetricsMiddleware",)
+
+_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY")
+)
+_OTHER_METHOD: Final = "_OTHER"  # a client may send any word as a method, and each would be a new time series
+_UNMATCHED: Final = "__unmatched__"
+_SERVER_ERROR: Final = 500
+_MOST_TAGS: Final = 4096  # combinations that are remembered; far more than a service has
+
+
+class MetricsMiddleware:
+    """Feed a sink with the number, the errors and the duration of requests, and with how many are in flight.
+
+    Requests are `api.requests.total`, `.errors`, `.duration` (milliseconds) and `.in_flight`; websockets the same under
+    `websocket.connections`. Errors are answers from status 500 on, exceptions that nothing answered, and responses that
+    were cut short. All but `in_flight` have the tags `method`, `route`, `status`, `status_class`, `outcome` and, where
+    there is one, `error_code`. Nothing that a client makes up becomes a tag: the route is its template, or
+    `__unmatched__`, and an unknown method is `_OTHER`.
+
+    With the default sink nothing is measured.
+
+    Args:
+        app: The application.
+        sink: Receives the numbers. Default: none does.
+        clock: Gives seconds, monotonic; used where this layer is the outermost.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, sink: MetricSink = NULL, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self.app = app
+        self._sink = sink
+        self._clock = clock
+        self._meters: dict[str, _Meter] | None = None
+        if sink is not NULL:
+            self._meters = {
+                "http": _Meter(sink, "api.requests"),
+                "websocket": _Meter(sink, "websocket.connections"),
+            }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if self._meters is not None:
+            record: RequestContext | None = scope.get(KEY)
+            if record is None:
+                await observe(self, scope, receive, send, clock=self._clock)
+                return
+            if record.ended_at is None:
+                self._meters[record.kind].began(scope, record)
+        await self.app(scope, receive, send)
+
+
+class _Meter:
+    """The numbers of one kind of connection."""
+
+    def __init__(self, sink: MetricSink, prefix: str) -> None:
+        self._sink = sink
+        self._total = f"{prefix}.total"
+        self._errors = f"{prefix}.errors"
+        self._duration = f"{prefix}.duration"
+        self._gauge = f"{prefix}.in_flight"
+        self._in_flight = 0
+        self._tags: dict[tuple[object, ...], Tags] = {}
+
+    def began(self, scope: Scope, record: RequestContext) -> None:
+        # The record calls each of its end hooks exactly once, so the count is back where it was after every request.
+        self._in_flight += 1
+        record.on_start.append(partial(note_route, scope))
+        record.on_end.append(partial(self._ended, scope))
+        try:
+            self._sink.gauge(self._gauge, self._in_flight)
+        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+            report_failure(self._sink.gauge, error)
+
+    def _ended(self, scope: Scope, record: RequestContext) -> None:
+        self._in_flight -= 1
+        note_route(scope, record)
+        tags = self._tags_of(record)
+        sink = self._sink
+        sink.gauge(self._gauge, self._in_flight)
+        sink.increment(self._total, 1, tags)
+        sink.histogram(self._duration, record.duration * 1000, tags)
+        if record.outcome in ("server_error", "truncated") or (record.status or 0) >= _SERVER_ERROR:
+            sink.increment(self._errors, 1, tags)
+
+    def _tags_of(self, record: RequestContext) -> Tags:
+        method = record.method if record.method in _METHODS or record.kind == "websocket" else _OTHER_METHOD
+        key = (method, record.route, record.status, record.outcome, record.error_code)
+        tags = self._tags.get(key)
+        if tags is None:
+            if len(self._tags) >= _MOST_TAGS:
+                self._tags.clear()
+            tags = self._tags[key] = _format(*key)
+        return tags
+
+
+def _format(
+    method: str, route: str | None, status: int | None, outcome: str | None, error_code: str | None
+) -> Tags:
+    tags = (
+        f"method:{method}",
+        f"route:{_UNMATCHED if route is None else route}",
+        f"status:{'none' if status is None else status}",
+        f"status_class:{'none' if status is None else f'{status // 100}xx'}",
+        f"outcome:{outcome}",
+    )
+    return tags if error_code is None else (*tags, f"error_code:{error_code}")

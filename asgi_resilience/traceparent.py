@@ -1,0 +1,114 @@
+"""The headers that carry a trace from one service to the next: W3C `traceparent` and `tracestate`, and Datadog's own.
+
+Everything here is pure, and never raises on what a client may send: what breaks a rule is as good as absent, and the
+request starts a new trace.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = (
+    "TraceParent",
+    "format_traceparent",
+    "log_trace_id",
+    "parse_datadog",
+    "parse_traceparent",
+    "parse_tracestate",
+)
+
+_MAX_64: Final = (1 << 64) - 1
+_FIELDS: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
+_INVALID_VERSION: Final = b"ff"
+_CURRENT_VERSION: Final = b"00"
+
+_DECIMAL: Final = re.compile(rb"[0-9]{1,20}")
+_HIGH_BITS: Final = re.compile(rb"(?:^|,)_dd\.p\.tid=([0-9a-f]{16})(?:,|$)")
+_LONGEST_TAGS: Final = 512
+
+_KEY: Final = rb"[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}|[a-z][a-z0-9_\-*/]{0,255}"
+_VALUE: Final = rb"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_MEMBER: Final = re.compile(rb"(" + _KEY + rb")=" + _VALUE)
+_MOST_MEMBERS: Final = 32
+_LONGEST_STATE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TraceParent:
+    """Where a request stands in a trace that began elsewhere.
+
+    Attributes:
+        trace_id: 128 bits, not 0.
+        span_id: 64 bits: the caller's span; 0 when it was not told, which only Datadog's headers allow.
+        sampled: Whether the caller says that it records the trace.
+    """
+
+    trace_id: int
+    span_id: int
+    sampled: bool = False
+
+
+def parse_traceparent(value: bytes) -> TraceParent | None:
+    """Read a `traceparent` header; None when it breaks a rule of W3C Trace Context level 1, §3.2.
+
+    Of a version that is not known yet, the part that version 00 defines is read (§4.1.1).
+    """
+    found = _FIELDS.fullmatch(value)
+    if found is None:
+        return None
+    version, trace, span, flags, rest = found.groups()
+    if version == _INVALID_VERSION or (version == _CURRENT_VERSION and rest is not None):
+        return None
+    trace_id, span_id = int(trace, 16), int(span, 16)
+    if not trace_id or not span_id:
+        return None
+    return TraceParent(trace_id, span_id, bool(int(flags, 16) & 1))
+
+
+def format_traceparent(parent: TraceParent) -> str:
+    """Write a `traceparent` header of version 00."""
+    return f"00-{parent.trace_id:032x}-{parent.span_id:016x}-{'01' if parent.sampled else '00'}"
+
+
+def parse_tracestate(values: list[bytes]) -> str | None:
+    """Join the `tracestate` headers of a request; None when there is nothing in them or a rule of §3.3 is broken.
+
+    The whole is dropped when it has more than 32 members or 512 characters, an illegal member, or a key twice: what is
+    kept can be handed on as it is.
+    """
+    joined = b",".join(values)
+    if len(joined) > _LONGEST_STATE:
+        return None
+    members = [member.strip(b" \t") for member in joined.split(b",")]
+    members = [member for member in members if member]
+    keys: set[bytes] = set()
+    for member in members:
+        found = _MEMBER.fullmatch(member)
+        if found is None or found[1] in keys:
+            return None
+        keys.add(found[1])
+    if not members or len(members) > _MOST_MEMBERS:
+        return None
+    return b",".join(members).decode("ascii")
+
+
+def parse_datadog(
+    trace: bytes, parent: bytes = b"0", priority: bytes = b"", tags: bytes = b""
+) -> TraceParent | None:
+    """Read `x-datadog-trace-id`, `-parent-id`, `-sampling-priority` and `-tags`; None when an id is not one.
+
+    The trace id is the lower half; the upper one is the tag `_dd.p.tid`, and 0 where that is absent or malformed.
+    """
+    if not _DECIMAL.fullmatch(trace) or not _DECIMAL.fullmatch(parent):
+        return None
+    low, span_id = int(trace), int(parent)
+    if not 0 < low <= _MAX_64 or span_id > _MAX_64:
+        return None
+    found = _HIGH_BITS.search(tags) if len(tags) <= _LONGEST_TAGS else None
+    high = int(found[1], 16) if found is not None else 0
+    return TraceParent(high << 64 | low, span_id, priority in (b"1", b"2"))
+
+
+def log_trace_id(trace_id: int) -> str:
+    """A trace id as it stands in log lines that Datadog joins to traces: 32 hex digits, decimal where 64 bits suffice."""
+    return f"{trace_id:032x}" if trace_id > _MAX_64 else str(trace_id)
