@@ -11,7 +11,7 @@ outermost router, once, and what the mounts on the way there contribute is put i
 import re
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import ref
 
 if TYPE_CHECKING:
@@ -126,9 +126,8 @@ def _routes(node: Any) -> list[Any]:
     """The routes of a router, of what a mount mounts, or of what stands behind middlewares."""
     for _ in range(_DEEPEST_WRAPPING):
         routes = getattr(node, "routes", None)
-        if routes and isinstance(routes, list):
-            found: list[Any] = routes
-            return found
+        if routes and isinstance(routes, list | tuple):
+            return [*cast("Any", routes)]
         node = getattr(node, "app", None)
     return []
 
