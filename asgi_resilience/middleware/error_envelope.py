@@ -10,6 +10,7 @@ connection. What a framework answers by itself (a plain-text 404 or 405, a text 
 """
 
 import logging
+from typing import Any
 
 from starlette.exceptions import WebSocketException
 from starlette.requests import ClientDisconnect
@@ -107,11 +108,11 @@ class ErrorEnvelopeMiddleware:
             failure = self._note(record, error)
             if held is not None and held.pending:
                 held.discard()
-                await self._errors.answer(scope, send, failure, headers=held.kept())
+                await self._answer(scope, send, failure, headers=held.kept())
             elif started or record.client_gone:
                 raise
             else:
-                await self._errors.answer(scope, send, failure)
+                await self._answer(scope, send, failure)
             if not failure.known and self._reraise:
                 raise
             return
@@ -119,7 +120,7 @@ class ErrorEnvelopeMiddleware:
             await held.finish()
         elif not started and not record.client_gone:
             silence = NoResponseError("The app returned without sending a response")
-            await self._errors.answer(scope, send, self._note(record, silence))
+            await self._answer(scope, send, self._note(record, silence))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         record: RequestContext = scope[KEY]
@@ -145,8 +146,17 @@ class ErrorEnvelopeMiddleware:
             failure = self._note(record, error)
             if closed or record.client_gone:
                 raise
-            await self._errors.answer(scope, send, failure, accepted=accepted)
+            await self._answer(scope, send, failure, accepted=accepted)
             if not failure.known and self._reraise:
+                raise
+
+    async def _answer(self, scope: Scope, send: Send, failure: Failure, **options: Any) -> None:
+        record: RequestContext = scope[KEY]
+        try:
+            await self._errors.answer(scope, send, failure, **options)
+        except OSError:
+            # Nobody is left to answer, and what failed before must not be hidden from who stands outside.
+            if not record.client_gone:
                 raise
 
     def _note(self, record: RequestContext, error: Exception) -> Failure:
