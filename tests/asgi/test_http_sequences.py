@@ -1,0 +1,71 @@
+"""Whatever legal thing an app does on a connection, what goes into a layer comes out of it."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from asgi_resilience.errors import catalogue
+from tests.asgi.layers import ADDED_HEADERS, ANSWERS_ERRORS, NAMES, CountingSink, layer
+from tests.asgi.scripts import ERRORS, Run, Script, run, scripts
+
+EXAMPLES = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def without_added_headers(message):
+    """The message as the app may have sent it: a start without headers is one with an empty list."""
+    if message["type"] != "http.response.start":
+        return message
+    pairs = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+    return {**message, "headers": [pair for pair in pairs if pair[0].lower() not in ADDED_HEADERS]}
+
+
+def is_envelope(messages, status):
+    start, body = messages
+    assert (start["type"], start["status"]) == ("http.response.start", status)
+    assert (b"content-type", b"application/json") in start["headers"]
+    assert body["type"] == "http.response.body"
+    assert not body.get("more_body", False)
+    return True
+
+
+def check(script: Script, bare: Run, wrapped: Run, *, answers_errors: bool) -> None:
+    """Compare a run behind a layer with the run of the bare app."""
+    unanswered = not bare.started and not bare.client_gone and not bare.cancelled
+    failed = isinstance(bare.exception, Exception)
+    expected_exception = bare.exception
+    seen = wrapped.messages
+    if answers_errors and unanswered and (failed or bare.exception is None):
+        failure = catalogue.classify(bare.exception) if failed else None
+        answer, seen = seen[len(bare.messages) :], seen[: len(bare.messages)]
+        if script.refuses(len(bare.messages)):
+            assert [message["type"] for message in answer] == ["http.response.start"]
+        else:
+            assert is_envelope(answer, failure.spec.status if failure else 500)
+        if failure is not None and failure.known:
+            expected_exception = None
+    assert [without_added_headers(m) for m in seen] == [without_added_headers(m) for m in bare.messages]
+    assert wrapped.received == bare.received
+    assert wrapped.cancelled == bare.cancelled
+    if any(bare.exception is error for error in ERRORS.values()):
+        assert wrapped.exception is expected_exception
+    else:
+        assert type(wrapped.exception) is type(expected_exception)
+    assert wrapped.duration == pytest.approx(bare.duration, abs=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("name", NAMES)
+@EXAMPLES
+@given(script=scripts())
+def test_what_goes_in_comes_out(backend, name, script):
+    """Messages, order, exceptions, cancellation and disconnects pass unchanged but for the documented headers."""
+    sink = CountingSink()
+    bare = run(backend, script, layer("nothing", sink))
+    wrapped = run(backend, script, layer(name, sink))
+    check(script, bare, wrapped, answers_errors=name in ANSWERS_ERRORS)
+    if name in ("MetricsMiddleware", "stack"):
+        assert (sink.counted, sink.in_flight) == (1, 0)
