@@ -92,7 +92,7 @@ async def test_a_socket_may_be_watched_both_ways():
         loop.add_writer(left, lambda: (loop.remove_writer(left), writable.set()))
         await writable.wait()
         right.send(b"x")
-        await readable.wait()
+        assert await readable.wait()
 
 
 def test_a_threshold_gives_threads_the_time_they_need():

@@ -1,0 +1,111 @@
+"""The floors of the house: which module may import which, and where each optional package may be imported at all."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "asgi_resilience"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+FLOORS = (
+    (
+        *(
+            "alarms",
+            "errors",
+            "health_check",
+            "logs.patterns",
+            "logs.redaction",
+            "metric_sink",
+            "paths",
+            "quota.gcra",
+        ),
+        *("route", "slo", "timeouts", "traceparent"),
+    ),
+    ("context",),
+    ("error_response", "logs.schema", "logs.sink", "peers", "quota", "settings", "telemetry"),
+    ("exchange", "plain_error"),
+    ("client", "logs.setup", "middleware"),
+    ("stack", "testing"),
+    ("command", "__main__", ""),
+)
+TOP = len(FLOORS) - 1
+# The one file that may import an optional package; everything else works without it.
+OPTIONAL = {
+    "aiobreaker": "client.breaker",
+    "backoff": "client.retry",
+    "click": "command",
+    "datadog": "telemetry.statsd",
+    "ddtrace": "telemetry.tracing",
+    "dotenv": "command",
+    "httpx2": "client.http",
+    "redis": "quota.redis",
+    "uvicorn": "command",
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, anywhere in it, but for those that only the type checker sees."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in MODULES else str(node.module)
+
+
+def short(module: str) -> str:
+    """`asgi_resilience.logs.sink` is `logs.sink`."""
+    return module.removeprefix("asgi_resilience").removeprefix(".")
+
+
+def floor(module: str) -> int:
+    """The floor of a module: that of its own name, or of the package it stands in."""
+    for number, names in enumerate(FLOORS):
+        if any(module == name or (name and module.startswith(f"{name}.")) for name in names):
+            return number
+    raise AssertionError(f"{module!r} stands on no floor: add it to FLOORS")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_floors_below_its_own(module):
+    """A module imports from lower floors, or from its own package on its own floor; middlewares not even that."""
+    name = short(module)
+    if name in ("quota", "logs"):
+        return  # holds names of several floors, or nothing
+    for imported in map(
+        short, filter(lambda each: each.startswith("asgi_resilience"), imports(MODULES[module]))
+    ):
+        same_package = (
+            floor(name) == TOP or name.partition(".")[0] == imported.partition(".")[0] != "middleware"
+        )
+        allowed = floor(imported) < floor(name) or (floor(imported) == floor(name) and same_package)
+        assert allowed, f"{name} (floor {floor(name)}) imports {imported} (floor {floor(imported)})"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_optional_package_is_imported_in_one_file(module):
+    """Each optional package has one file that imports it."""
+    packages = {name.partition(".")[0] for name in imports(MODULES[module])}
+    assert {OPTIONAL[each] for each in packages & OPTIONAL.keys()} <= {short(module)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_holds_one_idea(module):
+    """No file is longer than 300 lines."""
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 300
