@@ -87,12 +87,12 @@ def _litestar(scope: _Scope) -> str | None:
 
 
 def _mounts(place: _Place, scope: _Scope) -> str:
-    if len(place.mounts) > 1:
-        root_path = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
-        for template, pattern in place.mounts:
-            if pattern.fullmatch(root_path):
-                return template
-    return place.mounts[0][0] if place.mounts else ""
+    if not place.mounts:
+        return ""
+    if len(place.mounts) == 1:
+        return place.mounts[0][0]
+    root_path = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
+    return next((template for template, pattern in place.mounts if pattern.fullmatch(root_path)), "")
 
 
 def _locate(route: Any, router: Any) -> _Place:

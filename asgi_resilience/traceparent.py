@@ -53,7 +53,7 @@ def parse_traceparent(value: bytes) -> TraceParent | None:
 
     Of a version that is not known yet, the part that version 00 defines is read (§4.1.1).
     """
-    found = _FIELDS.fullmatch(value)
+    found = _FIELDS.fullmatch(value.strip(b" \t"))
     if found is None:
         return None
     version, trace, span, flags, rest = found.groups()
