@@ -1,0 +1,333 @@
+"""The metrics layer: what reaches the sink, for every way a request can end."""
+
+import gc
+import weakref
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+
+from asgi_resilience import context
+from asgi_resilience.context import KEY, observe
+from asgi_resilience.metric_sink import NULL
+from asgi_resilience.middleware.metrics import MetricsMiddleware
+from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
+
+pytestmark = pytest.mark.anyio
+
+
+class Recorded:
+    """A sink that writes down what it gets."""
+
+    def __init__(self):
+        self.calls = []
+
+    def increment(self, name, /, value=1, tags=()):
+        self.calls.append(("increment", name, value, tags))
+
+    def gauge(self, name, /, value, tags=()):
+        self.calls.append(("gauge", name, value, tags))
+
+    def histogram(self, name, /, value, tags=()):
+        self.calls.append(("histogram", name, value, tags))
+
+    def of(self, name):
+        return [(value, tags) for _, each, value, tags in self.calls if each == name]
+
+    def tags(self):
+        return [dict(tag.split(":", 1) for tag in tags) for _, tags in self.of("api.requests.total")]
+
+
+class Broken(Recorded):
+    """A sink that always fails."""
+
+    def gauge(self, name, /, value, tags=()):
+        raise RuntimeError("no socket")
+
+    increment = histogram = gauge
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+async def endpoint(_request):
+    return PlainTextResponse("ok")
+
+
+async def boom(_request):
+    raise LookupError("secret")
+
+
+async def talk(socket):
+    await socket.accept()
+    await socket.receive()
+    await socket.close()
+
+
+APP = Starlette(
+    routes=[
+        Mount("/tenants/{tenant}", routes=[Route("/items/{id}", endpoint)]),
+        Route("/boom", boom),
+        WebSocketRoute("/ws/{room}", talk),
+    ]
+)
+
+
+async def test_a_request_is_counted_timed_and_tagged():
+    """One request is one count and one duration in milliseconds, by its template and never by its path (#113)."""
+    sink, clock = Recorded(), Clock()
+
+    async def app(scope, receive, send):
+        clock.now += 0.25
+        await APP(scope, receive, send)
+
+    await asgi_request(
+        ASGILint(MetricsMiddleware(app, sink=sink, clock=clock)), path="/tenants/acme/items/5?q=1"
+    )
+    tags = (
+        "method:GET",
+        "route:/tenants/{tenant}/items/{id}",
+        "status:200",
+        "status_class:2xx",
+        "outcome:ok",
+    )
+    assert sink.calls == [
+        ("gauge", "api.requests.in_flight", 1, ()),
+        ("gauge", "api.requests.in_flight", 0, ()),
+        ("increment", "api.requests.total", 1, tags),
+        ("histogram", "api.requests.duration", 250.0, tags),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        (
+            "GET",
+            "/nope",
+            {"route": "__unmatched__", "status": "404", "status_class": "4xx", "outcome": "client_error"},
+        ),
+        ("GET", "/tenants/acme/nope", {"route": "__unmatched__", "status": "404"}),
+        ("DELETE", "/tenants/acme/items/5", {"route": "/tenants/{tenant}/items/{id}", "status": "405"}),
+        ("FOOBAR", "/nope", {"method": "_OTHER"}),
+        ("get", "/nope", {"method": "_OTHER"}),
+        ("QUERY", "/nope", {"method": "QUERY"}),
+        (
+            "GET",
+            "/boom",
+            {"route": "/boom", "status": "500", "status_class": "5xx", "outcome": "server_error"},
+        ),
+    ],
+)
+async def test_nothing_that_a_client_makes_up_becomes_a_tag(method, path, expected):
+    """Unmatched paths share one route, unknown methods are `_OTHER`, a 405 keeps its route (#113, #114)."""
+    sink = Recorded()
+    await asgi_request(MetricsMiddleware(APP, sink=sink), method, path)
+    assert expected.items() <= sink.tags()[0].items()
+
+
+async def test_errors_are_counted_apart():
+    """A status from 500 on counts as an error, with the same tags; one below does not."""
+    sink = Recorded()
+    app = MetricsMiddleware(APP, sink=sink)
+    await asgi_request(app, path="/nope")
+    assert sink.of("api.requests.errors") == []
+    await asgi_request(app, path="/boom")
+    assert sink.of("api.requests.errors") == sink.of("api.requests.total")[1:]
+
+
+async def test_an_unanswered_exception_is_an_error():
+    """An exception that nothing below answers has no status, and is counted."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        scope["route"] = Route("/x/{y}", endpoint)
+        raise LookupError
+
+    response = await asgi_request(MetricsMiddleware(app, sink=sink))
+    assert isinstance(response.exception, LookupError)
+    assert {
+        "route": "/x/{y}",
+        "status": "none",
+        "status_class": "none",
+        "outcome": "server_error",
+    }.items() <= (sink.tags()[0].items())
+    assert len(sink.of("api.requests.errors")) == 1
+
+
+async def test_a_response_cut_short_is_an_error():
+    """Half a body with status 200 is an error, as nobody can use it."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        raise LookupError
+
+    await asgi_request(MetricsMiddleware(app, sink=sink))
+    assert sink.tags()[0]["outcome"] == "truncated"
+    assert len(sink.of("api.requests.errors")) == 1
+
+
+async def test_an_error_code_is_a_tag():
+    """The code that another layer leaves in the record becomes a tag."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        scope[KEY].error_code = "AUTH_TOKEN_EXPIRED"
+        await PlainTextResponse("no", 401)(scope, receive, send)
+
+    await asgi_request(MetricsMiddleware(app, sink=sink))
+    assert sink.tags()[0]["error_code"] == "AUTH_TOKEN_EXPIRED"
+
+
+async def test_in_flight_is_exact_when_requests_are_cancelled():
+    """Whatever ends a request, the gauge goes back to where it was (#115)."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        await anyio.sleep_forever()
+
+    layer = MetricsMiddleware(app, sink=sink)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(asgi_request, layer)
+        await anyio.wait_all_tasks_blocked()
+        assert sink.of("api.requests.in_flight")[-1] == (3, ())
+        tasks.cancel_scope.cancel()
+    assert sink.of("api.requests.in_flight")[-1] == (0, ())
+    assert [tags["outcome"] for tags in sink.tags()] == ["aborted_by_client"] * 3
+
+
+async def test_background_work_is_not_in_flight():
+    """A request ends with its response: what the app does afterwards counts neither as in flight nor as duration."""
+    sink, clock = Recorded(), Clock()
+
+    async def app(scope, receive, send):
+        await PlainTextResponse("ok")(scope, receive, send)
+        assert sink.of("api.requests.in_flight")[-1] == (0, ())
+        clock.now += 60
+
+    response = await asgi_request(MetricsMiddleware(app, sink=sink, clock=clock))
+    assert response.exception is None
+    assert sink.of("api.requests.duration")[0][0] == 0
+
+
+async def test_websockets_have_names_of_their_own():
+    """A websocket is never in the latency of requests (#117)."""
+    sink = Recorded()
+    await asgi_websocket(MetricsMiddleware(APP, sink=sink), "/ws/lobby", messages=["hello"])
+    assert {name.rpartition(".")[0] for _, name, _, _ in sink.calls} == {"websocket.connections"}
+    ((_, tags),) = sink.of("websocket.connections.total")
+    assert "route:/ws/{room}" in tags
+    assert "status:101" in tags
+    assert "method:WEBSOCKET" in tags
+    assert [value for value, _ in sink.of("websocket.connections.in_flight")] == [1, 0]
+
+
+async def test_tags_of_equal_requests_are_one_tuple():
+    """A sink may key on the tags: equal ones are the same object, until too many are remembered."""
+    sink = Recorded()
+    app = MetricsMiddleware(APP, sink=sink)
+    await asgi_request(app, path="/tenants/a/items/1")
+    await asgi_request(app, path="/tenants/b/items/2")
+    (_, first), (_, second) = sink.of("api.requests.total")
+    assert first is second
+
+
+async def test_remembered_tags_are_bounded():
+    """An app that makes up statuses and codes can't make the layer grow."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        scope[KEY].error_code = scope["path"]
+        await PlainTextResponse("no", 400)(scope, receive, send)
+
+    layer = MetricsMiddleware(app, sink=sink)
+    for number in range(5000):
+        await asgi_request(layer, path=f"/{number}")
+    assert layer._meters is not None
+    assert len(layer._meters["http"]._tags) <= 4096
+    assert len(sink.tags()) == 5000
+
+
+async def test_a_failing_sink_changes_no_response():
+    """What a sink raises is counted and reported, and the client gets its answer (#112)."""
+    before = dict(context.failures)
+    app = MetricsMiddleware(APP, sink=Broken())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context._logger, "disabled", True)
+        response = await asgi_request(app, path="/tenants/acme/items/5")
+    assert response.status == 200
+    assert response.exception is None
+    assert sum(context.failures.values()) == sum(before.values()) + 2
+    assert app._meters is not None
+    assert app._meters["http"]._in_flight == 0
+
+
+@pytest.mark.parametrize("sink", [NULL, Recorded()])
+async def test_other_scopes_pass_untouched(sink):
+    """Lifespan goes to the app as it came; with no sink everything does."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope, receive, send))
+
+    scope, receive, send = {"type": "lifespan"}, object(), object()
+    await MetricsMiddleware(app, sink=sink)(scope, receive, send)
+    assert seen == [(scope, receive, send)]
+    assert seen[0][0] is scope
+
+
+async def test_without_a_sink_nothing_is_measured():
+    """The default sink costs no record and no hook."""
+    scopes = []
+
+    async def app(scope, receive, send):
+        scopes.append(scope)
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    await asgi_request(MetricsMiddleware(app))
+    assert KEY not in scopes[0]
+
+
+async def test_a_request_that_is_over_is_not_counted():
+    """Where an outer layer has answered and calls the app all the same, nothing stays in flight."""
+    sink = Recorded()
+    inner = MetricsMiddleware(APP, sink=sink)
+
+    class Answered:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await PlainTextResponse("mine")(scope, receive, send)
+            await self.app(scope, receive, lambda _message: anyio.lowlevel.checkpoint())
+
+    async def app(scope, receive, send):
+        await observe(Answered(inner), scope, receive, send)
+
+    response = await asgi_request(app, path="/tenants/acme/items/5")
+    assert response.body == b"mine"
+    assert sink.calls == []
+
+
+async def test_a_request_leaves_no_reference_cycle():
+    """What a scope holds is freed with the request, without the garbage collector."""
+    app = MetricsMiddleware(APP, sink=Recorded())
+    await asgi_request(app, path="/tenants/acme/items/5")
+    held = Recorded()
+    alive = weakref.ref(held)
+    gc.disable()
+    try:
+        await asgi_request(app, path="/nope", scope={"held": held})
+        del held
+        assert alive() is None
+    finally:
+        gc.enable()
