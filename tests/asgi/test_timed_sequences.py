@@ -12,7 +12,7 @@ from asgi_resilience.middleware.timeout import TimeoutMiddleware
 from asgi_resilience.testing import ASGILint, asgi_request, virtual_time
 
 RESPONSE, IDLE, EVENT_IDLE, STREAM = 30.0, 20.0, 45.0, 100.0
-PAUSES = (0.0, 7.0, 19.5, 20.5, 29.5, 31.0, 46.0, 200.0)
+PAUSES = (0.0, 7.013, 19.517, 20.539, 29.561, 31.177, 46.289, 200.0)  # no sum of them is a limit
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 EVENTS = {**START, "headers": [(b"content-type", b"text/event-stream; charset=utf-8")]}
