@@ -83,7 +83,7 @@ def courses(draw):
     steps.append((draw(pause), start))
     steps += [(draw(pause), PART) for _ in range(draw(st.integers(0, 4)))]
     steps.append((draw(pause), {"type": "http.response.body"}))
-    delay = draw(st.sampled_from((0.0, 0.0, 25.0)))
+    delay = draw(st.sampled_from((0.0, 0.0, 25.331)))
     return Course(tuple(steps), draw(st.sampled_from((0.0, 1000.0))), delay, draw(st.booleans()))
 
 
