@@ -1,1 +1,62 @@
-"""Make any ASGI app hard to knock over and easy to see into."""
+"""Make any ASGI app hard to knock over and easy to see into: `app = wrap(app)`."""
+
+from asgi_resilience.context import RequestContext, current_request
+from asgi_resilience.errors import (
+    AppError,
+    BadGateway,
+    Conflict,
+    ErrorCatalogue,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    RateLimitExceeded,
+    RequestTimedOut,
+    ServiceUnavailable,
+    ValuesInvalid,
+    map_exception,
+    register_error,
+)
+from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
+from asgi_resilience.middleware.health import HealthCheck, HealthMiddleware
+from asgi_resilience.middleware.metrics import MetricsMiddleware
+from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
+from asgi_resilience.middleware.request_id import RequestIDMiddleware
+from asgi_resilience.middleware.timeout import TimeoutMiddleware
+from asgi_resilience.middleware.trace_context import TraceContextMiddleware
+from asgi_resilience.quota.gcra import RateLimit
+from asgi_resilience.settings import Settings
+from asgi_resilience.stack import stack, wrap
+from asgi_resilience.timeouts import Timeouts
+
+__all__ = (
+    "AppError",
+    "BadGateway",
+    "Conflict",
+    "ErrorCatalogue",
+    "ErrorEnvelopeMiddleware",
+    "HealthCheck",
+    "HealthMiddleware",
+    "InvalidRequest",
+    "MetricsMiddleware",
+    "NotAuthenticated",
+    "NotFound",
+    "PermissionDenied",
+    "RateLimit",
+    "RateLimitExceeded",
+    "RateLimitMiddleware",
+    "RequestContext",
+    "RequestIDMiddleware",
+    "RequestTimedOut",
+    "ServiceUnavailable",
+    "Settings",
+    "TimeoutMiddleware",
+    "Timeouts",
+    "TraceContextMiddleware",
+    "ValuesInvalid",
+    "current_request",
+    "map_exception",
+    "register_error",
+    "stack",
+    "wrap",
+)

@@ -14,8 +14,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from dataclasses import dataclass, fields
-from math import inf, isfinite
+from dataclasses import fields
+from math import inf
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, Final, cast
@@ -27,8 +27,9 @@ from asgi_resilience.alarms import Alarms
 from asgi_resilience.context import ASGIApp, Message, Receive, RequestContext, Scope, Send, ends_response
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import AppError, RequestTimedOut
+from asgi_resilience.timeouts import Timeouts
 
-__all__ = ("Exchange", "Overrun", "StructuredExchange", "TaskExchange", "Timeouts")
+__all__ = ("Exchange", "Overrun", "StructuredExchange", "TaskExchange")
 
 WAITING, STREAMING, DONE, ANSWERED, CUT = range(5)
 
@@ -37,32 +38,6 @@ Overrun = Callable[[RequestContext], None]
 _logger = logging.getLogger("asgi_resilience.timeout")
 _GRACE: Final = 1.0
 """Seconds that a handler has to end after its time is over before it counts as an overrun."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long a request may take, by stage; seconds, None: for ever.
-
-    Attributes:
-        response: Until the response starts.
-        stream_idle: Between two body messages, while the app is silent; not while a slow client makes `send` wait.
-        event_stream_idle: The same for `text/event-stream`, which may be silent for good reason.
-        stream: From the start of the response to its last body message.
-
-    Raises:
-        ValueError: A value is not a finite number above 0; it names the field.
-    """
-
-    response: float | None = 30.0
-    stream_idle: float | None = 30.0
-    event_stream_idle: float | None = None
-    stream: float | None = None
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value is not None and not (isfinite(value) and value > 0):
-                raise ValueError(f"{each.name}={value!r}: expected seconds above 0, or None for no limit")
 
 
 class Exchange:
@@ -365,7 +340,7 @@ class StructuredExchange(Exchange):
     async def _watch(self) -> None:
         # A limit that is set while the watcher sleeps ends later than this nap, so it can't be overslept.
         limits = (getattr(self._timeouts, each.name) for each in fields(self._timeouts))
-        nap = min(limit for limit in limits if limit is not None)
+        nap = min((limit for limit in limits if limit is not None), default=inf)
         while self._stage < DONE:
             left = min(self._expires_at, self._stream_ends_at) - anyio.current_time()
             if left > 0:

@@ -19,9 +19,10 @@ from dataclasses import replace
 from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, header, observe
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import RequestTimedOut
-from asgi_resilience.exchange import StructuredExchange, TaskExchange, Timeouts
+from asgi_resilience.exchange import StructuredExchange, TaskExchange
 from asgi_resilience.paths import PathTable
-from asgi_resilience.peers import TrustedProxies
+from asgi_resilience.peers import TrustedProxies, peer
+from asgi_resilience.timeouts import Timeouts
 
 __all__ = ("TimeoutMiddleware", "Timeouts")
 
@@ -66,7 +67,7 @@ class TimeoutMiddleware:
         paths: Mapping[str, float | Timeouts | None] | None = None,
         exempt_paths: Iterable[str] = (),
         deadline_header: str | None = None,
-        trusted_proxies: Iterable[str] = (),
+        trusted_proxies: TrustedProxies | Iterable[str] = (),
         errors: ErrorRenderer | None = None,
     ) -> None:
         self.app = app
@@ -79,7 +80,7 @@ class TimeoutMiddleware:
             )
         self._paths = PathTable(overrides, "paths and exempt_paths") if overrides else None
         self._deadline_header = deadline_header.lower().encode("latin-1") if deadline_header else None
-        self._trusted = TrustedProxies(trusted_proxies)
+        self._trusted = TrustedProxies.of(trusted_proxies)
         self._errors = errors or ErrorRenderer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,10 +112,9 @@ class TimeoutMiddleware:
     def _shortened(self, scope: Scope, timeouts: Timeouts, name: bytes) -> Timeouts:
         """The limits with the caller's deadline taken in; `_EXPIRED` when it has passed already."""
         value = header(scope, name)
-        client = scope.get("client")
         if value is None or not value.isdigit() or len(value) > _LONGEST_DEADLINE_HEADER:
             return timeouts
-        if not self._trusted.trusts(client[0] if client else None):
+        if not self._trusted.trusts(peer(scope)):
             return timeouts
         left = int(value) / 1000
         if left == 0:

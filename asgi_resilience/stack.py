@@ -1,0 +1,142 @@
+"""The whole stack in the right order.
+
+This is the one place where the order of the layers is written:
+
+    wrap(app) = Health(RequestID(TraceContext(AccessLog(Metrics(ErrorEnvelope(RateLimit(Timeout(app))))))))
+
+Health is outermost: a probe is neither limited, logged nor timed out with the traffic. The id comes before everything
+that mentions it. The log and the metrics see what the client sees, so they stand outside the envelope. The envelope
+turns whatever falls out of the inner layers into the one shape of an error.
+"""
+
+from starlette.middleware import Middleware
+
+from asgi_resilience.context import ASGIApp
+from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
+from asgi_resilience.middleware.health import HealthMiddleware
+from asgi_resilience.middleware.metrics import MetricsMiddleware
+from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
+from asgi_resilience.middleware.request_id import RequestIDMiddleware
+from asgi_resilience.middleware.timeout import TimeoutMiddleware
+from asgi_resilience.middleware.trace_context import TraceContextMiddleware
+from asgi_resilience.peers import TrustedProxies
+from asgi_resilience.settings import Settings
+
+__all__ = ("is_wrapped", "stack", "wrap")
+
+_LAYERS = (
+    HealthMiddleware,
+    RequestIDMiddleware,
+    TraceContextMiddleware,
+    MetricsMiddleware,
+    ErrorEnvelopeMiddleware,
+    RateLimitMiddleware,
+    TimeoutMiddleware,
+)
+
+
+def wrap(app: ASGIApp, settings: Settings | None = None) -> ASGIApp:
+    """`app` inside the whole stack: what to hand to the server.
+
+    Outside of the framework, the stack sees everything: the framework's own 404s and 500s, and mounted apps.
+
+    Args:
+        app: Any ASGI app.
+        settings: None: `Settings.from_env()`.
+
+    Raises:
+        ValueError: The app is already wrapped, which would log and count everything twice; or the settings are wrong.
+        TypeError: `app` can't be called.
+    """
+    if not callable(app):
+        raise TypeError(f"wrap: expected an ASGI app, got {app!r}")
+    if is_wrapped(app):
+        raise ValueError(f"wrap: {app!r} is already wrapped; wrap it once, where it is handed to the server")
+    for layer in reversed(stack(settings)):
+        app = layer.cls(app, *layer.args, **layer.kwargs)
+    return app
+
+
+def is_wrapped(app: object) -> bool:
+    """Whether `app` is one of our layers."""
+    return isinstance(app, _LAYERS)
+
+
+def stack(settings: Settings | None = None) -> list[Middleware]:
+    """The layers, outermost first, as Starlette takes them: `Starlette(middleware=stack(settings))`.
+
+    Inside of the framework, the stack does not see what the framework answers outside of its middleware, such as
+    Starlette's last-resort 500. `wrap` does.
+
+    Args:
+        settings: None: `Settings.from_env()`.
+
+    Raises:
+        ValueError: The settings are wrong.
+    """
+    settings = Settings.from_env() if settings is None else settings
+    errors = ErrorRenderer(docs_url=settings.docs_url)
+    proxies = TrustedProxies(settings.trusted_proxies)
+    tags = {"service": settings.service, "environment": settings.environment, "version": settings.version}
+    layers: list[Middleware] = []
+    if settings.health:
+        base = settings.health_path.rstrip("/")
+        layers.append(
+            Middleware(
+                HealthMiddleware,
+                checks=settings.health_checks,
+                version=settings.version,
+                path=settings.health_path,
+                live_path=f"{base}/live",
+                ready_path=f"{base}/ready",
+                startup_path=f"{base}/startup",
+            )
+        )
+    if settings.request_id:
+        layers.append(
+            Middleware(
+                RequestIDMiddleware, header=settings.request_id_header, trust=settings.trust_request_id
+            )
+        )
+    if settings.trace_context:
+        layers.append(Middleware(TraceContextMiddleware, **tags))
+    if settings.metrics:
+        layers.append(Middleware(MetricsMiddleware, sink=settings.metric_sink))
+    if settings.error_envelope:
+        layers.append(
+            Middleware(
+                ErrorEnvelopeMiddleware,
+                rewrite=settings.rewrite_error_responses,
+                reraise=settings.reraise,
+                errors=errors,
+            )
+        )
+    if settings.rate_limit is not None or settings.rate_limit_paths:
+        layers.append(
+            Middleware(
+                RateLimitMiddleware,
+                limit=settings.rate_limit,
+                paths=settings.rate_limit_paths,
+                key=settings.rate_limit_key,
+                exempt_paths=settings.rate_limit_exempt_paths,
+                headers=settings.rate_limit_headers,
+                trusted_proxies=proxies,
+                errors=errors,
+            )
+        )
+    layers.append(
+        Middleware(
+            TimeoutMiddleware,
+            seconds=settings.timeout,
+            stream_idle=settings.stream_idle_timeout,
+            event_stream_idle=settings.event_stream_idle_timeout,
+            stream=settings.stream_timeout,
+            paths=settings.timeout_paths,
+            exempt_paths=settings.timeout_exempt_paths,
+            deadline_header=settings.deadline_header,
+            trusted_proxies=proxies,
+            errors=errors,
+        )
+    )
+    return layers
