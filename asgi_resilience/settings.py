@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
-from types import MappingProxyType
 from typing import Any, Literal, Self, get_args
 
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
@@ -19,7 +18,6 @@ RedactEmail = Literal["local", "domain"]
 
 PREFIX = "ASGI_RESILIENCE_"
 _TAGS = {"service": "DD_SERVICE", "environment": "DD_ENV", "version": "DD_VERSION"}
-_NO_PATHS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,7 @@ class Settings:
     reraise: bool = True
     docs_url: str | None = None
     rate_limit: str | RateLimit | tuple[str | RateLimit, ...] | None = None
-    rate_limit_paths: Mapping[str, Any] = field(default=_NO_PATHS)
+    rate_limit_paths: Mapping[str, Any] = field(default_factory=dict)
     rate_limit_key: str | Callable[[Any], str | None] = "client"
     rate_limit_exempt_paths: tuple[str, ...] = ()
     rate_limit_headers: bool = True
@@ -105,7 +103,7 @@ class Settings:
     stream_idle_timeout: float | None = 30.0
     event_stream_idle_timeout: float | None = None
     stream_timeout: float | None = None
-    timeout_paths: Mapping[str, Any] = field(default=_NO_PATHS)
+    timeout_paths: Mapping[str, Any] = field(default_factory=dict)
     timeout_exempt_paths: tuple[str, ...] = ()
     deadline_header: str | None = None
     trusted_proxies: tuple[str, ...] = ()
