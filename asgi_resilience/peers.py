@@ -101,7 +101,8 @@ class TrustedProxies:
         A hop that is malformed, hidden or `unknown` ends the walk: the client is the last hop that somebody vouched for.
         IPv4-mapped IPv6 addresses become IPv4, ports are dropped.
         """
-        host = peer(scope)
+        connection = scope.get("client")
+        host: str | None = (connection[0] or None) if connection else None
         if host is not None and ":" in host:
             host = _canonical(host)
         if self._nobody or not self.trusts(host):

@@ -167,20 +167,25 @@ def decide(rules: Rules, state: State | None, now: int, cost: int = 1) -> Decisi
         _check_cost(rules, cost)
     if state is None:
         return Decision(rules, tuple([now + cost * rule.interval for rule in rules]), now, 0)
-    spent: list[int] = []
-    for rule, tat in zip(rules, state, strict=False):
-        start = tat if tat > now else now  # noqa: FURB136 - for every request: a call costs four comparisons
-        spends = start + cost * rule.interval
-        if spends - now > rule.tolerance:
+    if len(rules) == 1:  # nearly always, and at less than half the cost without the list
+        rule, tat = rules[0], state[0]
+        spent = (tat if tat > now else now) + cost * rule.interval  # noqa: FURB136 - a call would cost more than all this
+        if spent - now <= rule.tolerance:
+            return Decision(rules, (spent,), now, 0)
+        return _refuse(rules, state, now, cost)
+    spends: list[int] = []
+    for rule, tat in zip(rules, state, strict=True):
+        spent = max(tat, now) + cost * rule.interval
+        if spent - now > rule.tolerance:
             return _refuse(rules, state, now, cost)
-        spent.append(spends)
-    return Decision(rules, tuple(spent), now, 0)
+        spends.append(spent)
+    return Decision(rules, tuple(spends), now, 0)
 
 
 def _refuse(rules: Rules, state: State, now: int, cost: int) -> Decision:
     held: list[int] = []
     wait = 0
-    for rule, tat in zip(rules, state, strict=False):
+    for rule, tat in zip(rules, state, strict=True):
         ahead = tat - now
         if ahead < 0:
             ahead = 0

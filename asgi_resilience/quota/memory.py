@@ -68,7 +68,7 @@ class MemoryQuota:
             ValueError: As `decide`.
         """
         with self._lock:
-            now = round(self._clock() * _NANOSECONDS)
+            now = int(self._clock() * _NANOSECONDS)
             known = self._states.get(key)
             decision = decide(rules, known, now, cost)
             self._states[key] = decision.state
