@@ -17,8 +17,9 @@ from asgi_resilience.errors import (
     map_exception,
     register_error,
 )
+from asgi_resilience.health_check import HealthCheck
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
-from asgi_resilience.middleware.health import HealthCheck, HealthMiddleware
+from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware

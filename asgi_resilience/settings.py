@@ -160,7 +160,8 @@ class Settings:
             try:
                 found[each.name] = read(value.strip())
             except ValueError:
-                raise ValueError(f"{variable}={value!r}: expected {read.__doc__}") from None
+                form = (read.__doc__ or "").rstrip(".").lower()
+                raise ValueError(f"{variable}={value!r}: expected {form}") from None
         try:
             return cls(**found, **overrides)
         except ValueError as error:

@@ -78,7 +78,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     settings = Settings.from_env() if settings is None else settings
     errors = ErrorRenderer(docs_url=settings.docs_url)
     proxies = TrustedProxies(settings.trusted_proxies)
-    tags = {"service": settings.service, "environment": settings.environment, "version": settings.version}
+    service, environment, version = settings.service, settings.environment, settings.version
     layers: list[Middleware] = []
     if settings.health:
         base = settings.health_path.rstrip("/")
@@ -86,7 +86,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             Middleware(
                 HealthMiddleware,
                 checks=settings.health_checks,
-                version=settings.version,
+                version=version,
                 path=settings.health_path,
                 live_path=f"{base}/live",
                 ready_path=f"{base}/ready",
@@ -100,7 +100,9 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.trace_context:
-        layers.append(Middleware(TraceContextMiddleware, **tags))
+        layers.append(
+            Middleware(TraceContextMiddleware, service=service, environment=environment, version=version)
+        )
     if settings.metrics:
         layers.append(Middleware(MetricsMiddleware, sink=settings.metric_sink))
     if settings.error_envelope:
