@@ -154,7 +154,9 @@ class _Probe:
                 if anyio.current_time() >= run.deadline:
                     status = "unhealthy"
                     raise TimeoutError(f"no answer within {self._timeout} s")  # noqa: TRY301 - one place to fail
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - nothing in a check may end the service
+            except (KeyboardInterrupt, anyio.get_cancelled_exc_class()):
+                raise
+            except BaseException as error:  # noqa: BLE001 - nothing else in a check may end the service
                 problem = error
             self.status = status
             self._kept_until = self._clock() + self._ttl
