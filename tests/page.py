@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,14 +76,11 @@ def plain(text: str) -> str:
 
 def expect(shown: str, actual: str, where: str) -> None:
     """Compare lines, ellipses aside."""
-    lines = [plain(line).rstrip() for line in shown.strip().splitlines()]
-    pattern = "\n".join(
-        r"(?:.*\n)*?.*"
-        if line == "…"
-        else re.escape(line).removesuffix("…") + (".*" if line.endswith("…") else "")
-        for line in lines
-    )
-    got = "\n".join(plain(line).rstrip() for line in actual.strip().splitlines())
+    pattern = ""
+    for line in (plain(each).rstrip() for each in shown.strip().splitlines()):
+        more = ".*" if line.endswith("…") else ""
+        pattern += r"(?:.*\n)*?" if line == "…" else re.escape(line.removesuffix("…")) + more + r"\n"
+    got = "".join(f"{plain(line).rstrip()}\n" for line in actual.strip().splitlines())
     assert re.fullmatch(pattern, got), f"{where} shows\n{shown}\ninstead of\n{actual}"
 
 
@@ -124,12 +122,14 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, daemon=True).start()
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self.wait(lambda: self.port, "its port")
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._output:
             with self._news:
                 self.lines.append(line.strip())
                 if found := re.search(r"running on https?://[\d.]+:(\d+)", line):
@@ -142,15 +142,16 @@ class Server:
         with self._news:
             while not condition():
                 left = give_up - time.monotonic()
-                assert left > 0 and self._process.poll() is None, f"no sign of {what} in\n" + "\n".join(
-                    self.lines
-                )
+                if left < 0 or self._process.poll() is not None:
+                    raise AssertionError("\n".join((f"no sign of {what} in", *self.lines)))
                 self._news.wait(min(left, 0.5))
 
     def stop(self) -> None:
         """End it in an orderly way."""
-        self._process.send_signal(2)
+        self._process.send_signal(signal.SIGINT)
         self._process.wait(PATIENCE)
+        self._reader.join()
+        self._output.close()
 
 
 class Page:
@@ -232,10 +233,15 @@ class Page:
                 check=False,
             )
             expect(shown, done.stdout, where)
-        elif module:
+        elif module and self.here(words):
             if self.server:
                 self.server.stop()
             self.server = Server(module, words[1:], environment, self.directory)
+
+    def here(self, words: list[str]) -> bool:
+        """Whether the page has written the module that the command serves, so that it is not the reader's own."""
+        targets = (word.partition(":")[0].replace(".", "/") for word in words if ":" in word)
+        return any((self.directory / f"{target}.py").exists() for target in targets)
 
     def curl(self, words: list[str], where: str) -> str:
         """What curl would print."""

@@ -1,17 +1,20 @@
 """The documentation does what it says: its code runs, its output is real, its navigation and its tables are complete."""
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asgi_resilience import Settings
+from asgi_resilience.errors import ErrorCatalogue
+from asgi_resilience.metric_sink import NULL
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -27,8 +30,15 @@ def name(page: Path) -> str:
 def test_a_page_runs(page):
     """Every Python block of a page runs, in order, and every answer and log line that it shows is the real one."""
     command = [sys.executable, "-W", "error", str(ROOT / "tests" / "page.py"), str(page)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -63,6 +73,13 @@ def table(page: str) -> dict[str, tuple[str, ...]]:
     return {key: tuple(cell.strip() for cell in rest.split(" | ")) for key, rest in rows}
 
 
+def shown(value: object) -> str:
+    """How a default stands in a table."""
+    if value is NULL:
+        return "none"
+    return f"`{dict(value) if isinstance(value, Mapping) else value!r}`"
+
+
 def test_every_setting_is_documented_with_its_default():
     """The table of settings names every field, its default and its environment variable, and nothing else."""
     rows = table("reference/settings.md")
@@ -76,8 +93,6 @@ def test_every_setting_is_documented_with_its_default():
 
 def test_every_error_is_documented():
     """The catalogue on the page of errors is the catalogue of the code, row by row."""
-    from asgi_resilience.errors import ErrorCatalogue
-
     rows = {key: row[:4] for key, row in table("reference/errors.md").items() if key.isupper()}
     yes = {True: "yes", False: "no"}
     assert rows == {

@@ -12,7 +12,8 @@ from asgi_resilience.testing import asgi_request
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
-pytestmark = pytest.mark.anyio
+# Quart runs on asyncio only.
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)]
 
 
 @pytest.fixture(autouse=True)
