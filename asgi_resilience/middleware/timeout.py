@@ -8,7 +8,7 @@ background tasks run to their end. Websockets and lifespan pass through.
 
 Only our own expiry is translated. A cancellation by the server, a client that leaves, and the app's own
 `asyncio.timeout` or `anyio.fail_after` keep their meaning, and `task.cancelling()` is put back to what it was.
-The stages are drawn in `asgi_resilience/exchange.py`.
+The stages are drawn in `asgi_resilience/exchange/stages.py`.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from dataclasses import replace
 from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, header, observe
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import RequestTimedOut
-from asgi_resilience.exchange import StructuredExchange, TaskExchange
+from asgi_resilience.exchange.structured import StructuredExchange
+from asgi_resilience.exchange.task import TaskExchange
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies, peer
 from asgi_resilience.timeouts import Timeouts

@@ -7,36 +7,28 @@
     ANSWERED   the end of the app               the client has its 504; what the app still sends is dropped
     CUT        the end of the app               the same, after the response had started
 
-`TaskExchange` runs on asyncio with the shared timer, `StructuredExchange` on anything anyio knows (trio).
+This file holds what does not depend on the event loop; `task.py` runs it on asyncio, `structured.py` on trio.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextvars import copy_context
-from dataclasses import fields
-from math import inf
-from pathlib import PurePath
-from types import FrameType
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import anyio
 from anyio.lowlevel import checkpoint
 
-from asgi_resilience.alarms import Alarms
 from asgi_resilience.context import ASGIApp, Message, Receive, RequestContext, Scope, Send, ends_response
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import AppError, RequestTimedOut
 from asgi_resilience.timeouts import Timeouts
 
-__all__ = ("Exchange", "Overrun", "StructuredExchange", "TaskExchange")
+__all__ = ("ANSWERED", "CUT", "DONE", "GRACE", "STREAMING", "WAITING", "Exchange", "Overrun")
 
 WAITING, STREAMING, DONE, ANSWERED, CUT = range(5)
 
 Overrun = Callable[[RequestContext], None]
 
 _logger = logging.getLogger("asgi_resilience.timeout")
-_GRACE: Final = 1.0
+GRACE: Final = 1.0
 """Seconds that a handler has to end after its time is over before it counts as an overrun."""
 
 
@@ -206,175 +198,8 @@ class Exchange:
             _logger.warning("A handler raised after its time was over", exc_info=error)
 
 
-class TaskExchange(Exchange):
-    """On asyncio: expiry cancels the request's own task, as `asyncio.timeout` does, and answers from another."""
-
-    __slots__ = (
-        "_alarms",
-        "_answering",
-        "_armed",
-        "_cancelled",
-        "_context",
-        "_loop",
-        "_stream_timer",
-        "_task",
-    )
-
-    async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
-        loop = asyncio.get_running_loop()
-        task = cast("asyncio.Task[None]", asyncio.current_task(loop))
-        self._enter(loop, task)
-        others = task.cancelling()
-        if self._timeouts.response is not None:
-            self._set_deadline(loop.time() + self._timeouts.response)
-            self.arm(self._timeouts.response)
-        try:
-            await app(self._scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            # Someone else may want this task to end, too; theirs is the cancellation that goes on.
-            if self._stage < ANSWERED or task.uncancel() > others:
-                raise
-        except Exception as error:
-            if self._stage < ANSWERED:
-                raise
-            task.uncancel()
-            self._after_deadline(error)
-        else:
-            if self._stage > DONE:
-                task.uncancel()
-        finally:
-            self._end()
-            self.disarm()
-            if self._stream_timer is not None:
-                self._stream_timer.cancel()
-        if self._stage == CUT:
-            raise self._cut_off() from None
-        if self._answering is not None:
-            await asyncio.wait((self._answering,))
-
-    def _enter(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
-        self._loop = loop
-        self._task = task
-        self._alarms = Alarms.of(loop)
-        self._armed: float | None = None
-        self._answering: asyncio.Task[None] | None = None
-        self._stream_timer: asyncio.TimerHandle | None = None
-        self._context = copy_context()
-
-    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
-        if seconds is not None:
-            self._armed = seconds
-            self._alarms.arm(self, seconds, self._loop.time())
-
-    def disarm(self) -> None:  # noqa: D102 - as in the base class
-        if self._armed is not None:
-            self._alarms.disarm(self, self._armed)
-            self._armed = None
-
-    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
-        self._stream_timer = self._loop.call_later(seconds, self._cut)
-
-    def expire(self) -> None:
-        """Called by the shared timer."""
-        self._armed = None
-        if self._stage == WAITING:
-            error, headers = self._late_answer(_where(self._task))
-            self._answering = self._loop.create_task(self._answer(error, headers), context=self._context)
-            self._cancel()
-        elif not self._tolerates_silence():
-            self._cut()
-
-    def _cut(self) -> None:
-        if self._stage == STREAMING:
-            self._stage = CUT
-            self._cancel()
-
-    def _cancel(self) -> None:
-        self._task.cancel()
-        self._loop.call_later(_GRACE, self._count_overrun, context=self._context)
-
-
-class StructuredExchange(Exchange):
-    """On any backend of anyio: a watcher beside the app cancels the app's scope, and answers."""
-
-    __slots__ = ("_answered", "_app_scope", "_expires_at", "_stream_ends_at")
-
-    async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = self._stream_ends_at = inf
-        self._answered = anyio.Event()
-        if self._timeouts.response is not None:
-            self._set_deadline(anyio.current_time() + self._timeouts.response)
-            self.arm(self._timeouts.response)
-        raised: BaseException | None = None
-        async with anyio.create_task_group() as group:
-            with anyio.CancelScope() as self._app_scope:
-                group.start_soon(self._watch)
-                try:
-                    await app(self._scope, self.receive, self.send)
-                except anyio.get_cancelled_exc_class():
-                    raise
-                except BaseException as error:  # noqa: BLE001 - raised again below; the group would wrap it
-                    raised = error
-            self._end()
-            if self._stage == ANSWERED:
-                await self._answered.wait()
-            group.cancel_scope.cancel()
-        if self._stage < ANSWERED or not isinstance(raised, Exception | None):
-            if raised is not None:
-                raise raised
-            return
-        if raised is not None:
-            self._after_deadline(raised)
-        if self._stage == CUT:
-            raise self._cut_off() from None
-
-    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = inf if seconds is None else anyio.current_time() + seconds
-
-    def disarm(self) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = inf
-
-    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
-        self._stream_ends_at = anyio.current_time() + seconds
-
-    async def _watch(self) -> None:
-        # A limit that is set while the watcher sleeps ends later than this nap, so it can't be overslept.
-        limits = (getattr(self._timeouts, each.name) for each in fields(self._timeouts))
-        nap = min((limit for limit in limits if limit is not None), default=inf)
-        while self._stage < DONE:
-            left = min(self._expires_at, self._stream_ends_at) - anyio.current_time()
-            if left > 0:
-                await anyio.sleep(min(left, nap))
-            elif self._stage == WAITING:
-                error, headers = self._late_answer("")
-                self._app_scope.cancel()
-                await self._answer(error, headers)
-                self._answered.set()
-            elif self._stream_ends_at > anyio.current_time() and self._tolerates_silence():
-                self._expires_at = inf
-            else:
-                self._stage = CUT
-                self._app_scope.cancel()
-        if self._stage > DONE:
-            await anyio.sleep(_GRACE)
-            self._count_overrun()
-
-
 def _is_event_stream(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(
         name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
         for name, value in headers
     )
-
-
-def _where(task: "asyncio.Task[None]") -> str:
-    """Where the innermost coroutine of a task is waiting: what one asks first about a handler that hangs."""
-    waiting: Any = task.get_coro()
-    frame: FrameType | None = None
-    while waiting is not None:
-        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None) or frame
-        waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-    if frame is None:
-        return ""
-    code = frame.f_code
-    return f"; the handler was waiting in {code.co_qualname} ({PurePath(code.co_filename).name}:{frame.f_lineno})"
