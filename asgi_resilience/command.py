@@ -41,7 +41,11 @@ _USAGE_ERROR: Final = 2
 _LEVELS: Final = {"critical": "ERROR", "warning": "WARN"}  # where uvicorn's words are not ours
 
 # uvicorn sets logging up when it is told nothing: this configuration, by definition, changes nothing.
-_LOGGING_AS_IT_IS: Final = {"version": 1, "incremental": True, "formatters": {"default": {}, "access": {}}}
+_LOGGING_AS_IT_IS: Final[dict[str, Any]] = {
+    "version": 1,
+    "incremental": True,
+    "formatters": {"default": {}, "access": {}},
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,10 +115,9 @@ def _serve(*, app: str, factory: bool, **options: Any) -> None:
 
         load_dotenv(options["env_file"])
     sys.path.insert(0, options["app_dir"])
-    _target(
-        app, factory=factory
-    )  # here, so that a mistake is one line and not a worker that dies again and again
-    level = options["log_level"]
+    # Looked at here already, so that a mistake is one line, and not a worker that dies again and again.
+    _target(app, factory=factory)
+    level: str | None = options["log_level"]
     if level:
         os.environ["ASGI_RESILIENCE_LOG_LEVEL"] = _LEVELS.get(level, level.upper())
     own_logging = options["log_config"] is None
