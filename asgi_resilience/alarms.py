@@ -10,7 +10,7 @@ import asyncio
 from contextvars import Context
 from math import inf
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 __all__ = ("Alarms", "Expiring")
 
@@ -32,7 +32,8 @@ class Alarms:
 
     def __init__(self) -> None:
         self._queues: dict[float, dict[Expiring, float]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        # Weak, because the handle holds the loop, and `_of_loop` must not.
+        self._timer: ref[asyncio.TimerHandle] | None = None
         self._wakes_at = inf
 
     @staticmethod
@@ -67,11 +68,12 @@ class Alarms:
         return sum(map(len, self._queues.values()))
 
     def _wake_at(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        timer = None if self._timer is None else self._timer()
+        if timer is not None:
+            timer.cancel()
         self._wakes_at = when
         # An empty context: the timer outlives the request that happens to set it, and must not keep its variables.
-        self._timer = asyncio.get_running_loop().call_at(when, self._ring, context=Context())
+        self._timer = ref(asyncio.get_running_loop().call_at(when, self._ring, context=Context()))
 
     def _ring(self) -> None:
         self._timer, self._wakes_at = None, inf
