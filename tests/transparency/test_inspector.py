@@ -1,5 +1,7 @@
 """An independent inspector of the ASGI protocol, outside and inside of every layer: it must find no difference."""
 
+from collections import Counter
+
 import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +15,7 @@ asgion = pytest.importorskip("asgion", reason="asgion has wheels for Python 3.12
 
 def violations(inspector):
     """What was found, without what differs by its nature: the number of the connection."""
-    return sorted((found.rule_id, found.message) for found in inspector.violations)
+    return Counter((found.rule_id, found.message) for found in inspector.violations)
 
 
 async def serve(name, app, client):
@@ -33,7 +35,7 @@ async def serve(name, app, client):
 )
 @given(script=complete_scripts(longest_sleep=0.0))
 def test_no_http_response_gets_worse(name, script: Script):
-    """For every legal response the inspector outside finds exactly what the one inside finds."""
+    """For every legal response the inspector outside finds nothing that the one inside does not find."""
 
     async def app(scope, receive, send):
         for step in script.steps:
@@ -51,7 +53,7 @@ def test_no_http_response_gets_worse(name, script: Script):
         assert response.complete
 
     inside, outside = anyio.run(serve, name, app, client)
-    assert outside == inside
+    assert outside <= inside
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +69,7 @@ def test_no_failing_app_gets_worse(name, ending):
         await asgi_request(outside)
 
     inside, outside = anyio.run(serve, name, app, client)
-    assert set(outside) <= set(inside)
+    assert outside <= inside
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,4 +91,4 @@ def test_no_websocket_gets_worse(name, ending):
         await asgi_websocket(outside, messages=["a"], extensions={"websocket.http.response": {}})
 
     inside, outside = anyio.run(serve, name, app, client)
-    assert set(outside) <= set(inside)
+    assert outside <= inside
