@@ -1,4 +1,4 @@
-"""Litestar: its errors are JSON already and stay as they are; a crash and a timeout become envelopes."""
+"""Litestar: its errors are JSON already and stay as they are; a timeout and a quota answer with envelopes."""
 
 from litestar import Litestar, get
 from litestar.params import FromPath

@@ -30,6 +30,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +161,11 @@ class Page:
     def __init__(self, path: Path, directory: Path) -> None:
         self.path = path
         self.directory = directory
-        self.namespace: dict[str, Any] = {"__name__": "page"}
+        module = ModuleType(
+            "page"
+        )  # annotations are looked up in the module that a function names as its own
+        sys.modules["page"] = module
+        self.namespace = vars(module)
         self.output = ""
         self.server: Server | None = None
         self.seen = 0

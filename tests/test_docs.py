@@ -87,7 +87,7 @@ def test_every_setting_is_documented_with_its_default():
     assert rows.keys() == fields.keys()
     defaults = Settings()
     assert {key: row[0] for key, row in rows.items()} == {
-        key: f"`{getattr(defaults, key)!r}`" for key in fields
+        key: shown(getattr(defaults, key)) for key in fields
     }
 
 
