@@ -93,7 +93,7 @@ class RequestContext:
         trace_id: 32 hex digits, once the trace layer has run.
         span_id: 16 hex digits, once the trace layer has run.
         tracestate: The `tracestate` that came with the `traceparent` which gave the ids, to be handed on unchanged.
-        traced: The ids are those of a span that a tracer has opened for this request.
+        traced: Whether the ids are those of a span that a tracer has opened for this request; None: nobody looks for one.
         log_fields: Flat fields that stand at the top level of every log line of this request (`dd.trace_id`, …).
         clock: What `started_at` and its like were read from, in seconds; monotonic.
         started_at: When the first layer met the request.
@@ -170,7 +170,7 @@ class RequestContext:
         self.trace_id: str | None = None
         self.span_id: str | None = None
         self.tracestate: str | None = None
-        self.traced = False
+        self.traced: bool | None = None
         self.log_fields: dict[str, str] | None = None
         self.route: str | None = None
         self.client_address: str | None = None

@@ -122,12 +122,14 @@ class TraceContextMiddleware:
             record.on_start.append(partial(note_route, scope))
         else:
             record.on_start.append(partial(self._on_start, scope))
-        span = None if tracing is None else tracing.request_span(scope)
-        if span is not None:
-            record.log_fields = self._tags
-            _adopt(record, span)
-        else:
-            self._identify(scope, record)
+        if tracing is not None:
+            record.traced = False
+            span = tracing.request_span(scope)
+            if span is not None:
+                record.log_fields = self._tags
+                _adopt(record, span)
+                return
+        self._identify(scope, record)
 
     def _find(self) -> Tracing | None:
         if self._look_for_tracer:
@@ -183,9 +185,11 @@ def _adopt(record: RequestContext, span: Span) -> None:
 
 def _on_request_span(span: Span) -> None:
     record = current_request()
-    # Without a trace id, no layer of ours has asked for the ids.
-    if record is not None and record.trace_id is not None:
-        _adopt(record, span)
+    if record is not None and record.traced is False:
+        try:
+            _adopt(record, span)
+        except Exception as error:  # noqa: BLE001 - as above
+            report_failure(_adopt, error)
 
 
 def _inbound(scope: Scope, record: RequestContext) -> TraceParent | None:
