@@ -150,7 +150,7 @@ class Decision:
         return (rule.tolerance - self.state[index] + self.now) // rule.interval
 
     def __repr__(self) -> str:
-        return f"<Decision {'allowed' if self.allowed else 'refused'} {self.remaining=} {self.retry_after=}>"
+        return f"<Decision {'allowed' if self.allowed else 'refused'} remaining={self.remaining} retry_after={self.retry_after}>"
 
 
 def decide(rules: Rules, state: State | None, now: int, cost: int = 1) -> Decision:

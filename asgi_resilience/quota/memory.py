@@ -6,12 +6,12 @@ believed, and filed again when it has moved. The work of clearing up is spread o
 
 When the store is full, the client who is nearest to having everything back is forgotten: it loses least. Whoever is
 being refused is the furthest from it. So a flood of new keys pushes out other new keys, not the clients that a limit is
-holding, unless there is nothing else: should all the keys be held, the newcomer itself is not remembered.
+holding; should all the keys be held, it is the newcomer that is not remembered.
 """
 
 import time
 from collections.abc import Callable
-from heapq import heappop, heappush, heappushpop, heapreplace
+from heapq import heappop, heappush, heapreplace
 from threading import Lock
 from typing import Final
 
@@ -23,7 +23,7 @@ _NANOSECONDS: Final = 1_000_000_000
 _SWEPT: Final = 2
 """Entries cleared per call: more than one call can add, so that the backlog shrinks."""
 _LOOKS: Final = 16
-"""Entries looked at before one is forgotten to make room."""
+"""Entries looked at to make room: filing that many again is all that one call may cost."""
 
 
 class MemoryQuota:
@@ -69,16 +69,16 @@ class MemoryQuota:
         """
         with self._lock:
             now = int(self._clock() * _NANOSECONDS)
-            known = self._states.get(key)
+            states, filed = self._states, self._filed
+            known = states.get(key)
             decision = decide(rules, known, now, cost)
-            self._states[key] = decision.state
-            filed = self._filed
-            if known is None:
-                expiry = max(decision.state)
-                if len(self._states) > self._max_keys:
-                    self._forget(heappushpop(filed, (expiry, key)), now)
-                else:
-                    heappush(filed, (expiry, key))
+            if known is not None:
+                states[key] = decision.state
+            elif len(states) < self._max_keys:
+                states[key] = decision.state
+                heappush(filed, (max(decision.state), key))
+            else:
+                self._make_room(key, decision.state, now)
             if filed[0][0] <= now:
                 self._sweep(now)
             return decision
@@ -96,13 +96,21 @@ class MemoryQuota:
                 heappop(filed)
                 del states[key]
 
-    def _forget(self, candidate: tuple[int, str], now: int) -> None:
+    def _make_room(self, key: str, state: State, now: int) -> None:
         filed, states = self._filed, self._states
         for _ in range(_LOOKS):
-            expiry = max(states[candidate[1]])
-            if expiry == candidate[0]:
-                break
-            candidate = heappushpop(filed, (expiry, candidate[1]))
-        del states[candidate[1]]
-        if candidate[0] > now:
-            self.evicted += 1
+            expiry, oldest = filed[0]
+            actual = max(states[oldest])
+            if actual != expiry:
+                heapreplace(filed, (actual, oldest))
+                continue
+            newcomer = max(state)
+            self.evicted += min(expiry, newcomer) > now
+            if expiry <= newcomer:
+                heapreplace(filed, (newcomer, key))
+                del states[oldest]
+                states[key] = state
+            return
+        self.evicted += (
+            1  # all that were looked at have asked again meanwhile: the newcomer has the least to lose
+        )
