@@ -97,6 +97,9 @@ class Exchange:
         """Expire when the response is not complete after `seconds`, silent or not."""
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """The handler is still there after its time was over: see to it that it ends."""
+
     # ------------------------------------------------------------------ what the app is given
 
     async def receive(self) -> Message:
@@ -128,6 +131,7 @@ class Exchange:
         elif stage == CUT:
             raise self._cut_off()
         else:  # The client has its answer. Yield, or an endless stream that swallowed its cancellation stops the loop.
+            self.stop()
             await checkpoint()
 
     async def _start(self, message: Message) -> None:
@@ -189,8 +193,9 @@ class Exchange:
         self._record.deadline = self._outer_deadline
 
     def _count_overrun(self) -> None:
-        if not self._ended:
-            self._overrun(self._record)
+        if self._ended:
+            return
+        self._overrun(self._record)
 
     def _after_deadline(self, error: Exception) -> None:
         # Raised by our own `send`, or by a handler that was already told to stop: worth knowing, too late to answer.

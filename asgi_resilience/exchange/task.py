@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asgi_resilience.alarms import Alarms
 from asgi_resilience.context import ASGIApp
-from asgi_resilience.exchange.stages import ANSWERED, CUT, DONE, GRACE, STREAMING, WAITING, Exchange
+from asgi_resilience.exchange.shield import is_shielded
+from asgi_resilience.exchange.stages import ANSWERED, CUT, GRACE, STREAMING, WAITING, Exchange
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -41,16 +42,15 @@ class TaskExchange(Exchange):
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
             # Someone else may want this task to end, too; theirs is the cancellation that goes on.
-            if self._stage < ANSWERED or task.uncancel() > others:
+            if not self._cancelled or task.uncancel() > others:
                 raise
         except Exception as error:
             if self._stage < ANSWERED:
                 raise
-            task.uncancel()
+            self._take_back(task)
             self._after_deadline(error)
         else:
-            if self._stage > DONE:
-                task.uncancel()
+            self._take_back(task)
         finally:
             self._end()
             self.disarm()
@@ -68,6 +68,7 @@ class TaskExchange(Exchange):
         self._armed: float | None = None
         self._answering: asyncio.Task[None] | None = None
         self._stream_timer: asyncio.TimerHandle | None = None
+        self._cancelled = False
         self._context = copy_context()
 
     def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
@@ -89,18 +90,32 @@ class TaskExchange(Exchange):
         if self._stage == WAITING:
             error, headers = self._late_answer(_where(self._task))
             self._answering = self._loop.create_task(self._answer(error, headers), context=self._context)
-            self._cancel()
+            self._expired()
         elif not self._tolerates_silence():
             self._cut()
 
     def _cut(self) -> None:
         if self._stage == STREAMING:
             self._stage = CUT
-            self._cancel()
+            self._expired()
 
-    def _cancel(self) -> None:
-        self._task.cancel()
+    def _expired(self) -> None:
         self._loop.call_later(GRACE, self._count_overrun, context=self._context)
+        self.stop()
+
+    def stop(self) -> None:
+        """Cancel the handler, once; when it is shielded, as soon as it is not."""
+        if self._ended or self._cancelled:
+            return
+        if is_shielded(self._task):
+            self._loop.call_later(GRACE, self.stop, context=self._context)
+            return
+        self._cancelled = True
+        self._task.cancel()
+
+    def _take_back(self, task: "asyncio.Task[None]") -> None:
+        if self._cancelled:
+            task.uncancel()
 
 
 def _where(task: "asyncio.Task[None]") -> str:
