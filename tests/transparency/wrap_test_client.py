@@ -1,8 +1,9 @@
 """A pytest plugin: every app that Starlette's TestClient is given is wrapped first.
 
 `TRANSPARENCY_WRAPPER` names the wrapper: `nothing` (a callable that only calls through: the yardstick), `copy` (one
-that hands on a copy of the scope, as ASGI asks of a middleware) or `wrap` (the whole stack). The ids of the tests
-that ran and of those that failed are written to the file `TRANSPARENCY_REPORT`.
+that hands on a copy of the scope, as ASGI asks of a middleware), `wrap` (the whole stack) or `quiet` (the stack without
+the layers that add to an answer or give one). The ids of the tests that ran and of those that failed are written to the
+file `TRANSPARENCY_REPORT`.
 """
 
 import functools
@@ -36,7 +37,13 @@ def stack(app: ASGIApp) -> ASGIApp:
     return wrap(app, Settings(rewrite_error_responses=False, reraise=True))
 
 
-WRAPPERS = {"nothing": nothing, "copy": copy, "wrap": stack}
+def quiet(app: ASGIApp) -> ASGIApp:
+    from asgi_resilience import Settings, wrap
+
+    return wrap(app, Settings(request_id=False, error_envelope=False))
+
+
+WRAPPERS = {"nothing": nothing, "copy": copy, "wrap": stack, "quiet": quiet}
 
 
 def pytest_configure(config: pytest.Config) -> None:
