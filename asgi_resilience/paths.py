@@ -21,13 +21,14 @@ class PathTable(Generic[T]):
         ValueError: An entry does not start with a slash; it names the option and the entry.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_longest")
 
     def __init__(self, entries: Mapping[str, T], option: str) -> None:
         for path in entries:
             if not path.startswith("/"):
                 raise ValueError(f"{option}: {path!r} is no path; expected one that starts with '/'")
         self._entries = {path.rstrip("/"): value for path, value in entries.items()}
+        self._longest = max(map(len, self._entries), default=0)
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -36,6 +37,8 @@ class PathTable(Generic[T]):
         """The value for a path, or `default` when no entry covers it."""
         entries = self._entries
         rest = path.rstrip("/")
+        if len(rest) > self._longest:  # a path of ten thousand segments must not cost ten thousand look-ups
+            rest = rest[: max(0, rest.rfind("/", 0, self._longest + 1))]
         while True:
             if rest in entries:
                 return entries[rest]
