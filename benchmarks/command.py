@@ -1,0 +1,89 @@
+"""The command line: `python -m benchmarks [QUESTION ...] [--quick]`."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks import budgets, report
+from benchmarks.timing import Effort
+
+__all__ = ("QUESTIONS", "main")
+
+QUESTIONS = ("layers",)
+
+
+class Question(Protocol):
+    """What every question's module has."""
+
+    QUESTION: str
+
+    def steps(self, effort: Effort) -> int: ...
+    def answer(self, effort: Effort, progress: object) -> report.Answer: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Answer the questions, print the tables, write the results, judge the budgets."""
+    asked = _parse([*(arguments or ()), *sys.argv[1:]])
+    effort = Effort.of(quick=asked.quick)
+    console = Console()
+    verdicts: list[budgets.Verdict] = []
+    for name in asked.questions or QUESTIONS:
+        module = import_module(f"benchmarks.{name}")
+        with _progress(console) as bar:
+            task = bar.add_task(name, total=module.steps(effort))
+            answer = module.answer(effort, partial(bar.advance, task))
+        console.print(f"\n[bold]{answer.question}[/bold]")
+        report.show(answer, console)
+        if asked.save:
+            console.print(f"[dim]written to {report.save(answer, quick=effort.quick)}[/dim]")
+        verdicts += budgets.judge(name, answer.figures)
+    raise SystemExit(_tell(verdicts, console))
+
+
+def _parse(arguments: Sequence[str]):
+    parser = ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure what the layers cost, in ratios to a named baseline of the same run.",
+        epilog="questions:\n"
+        + "\n".join(f"  {name:10} {import_module(f'benchmarks.{name}').QUESTION}" for name in QUESTIONS),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="which to answer; all without one")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds: enough for the budgets, not for the record"
+    )
+    parser.add_argument("--save", action="store_true", help="write the answers to benchmarks/results")
+    asked = parser.parse_args(arguments)
+    unknown = set(asked.questions) - set(QUESTIONS)
+    if unknown:
+        parser.error(f"no such question: {', '.join(sorted(unknown))}; there are {', '.join(QUESTIONS)}")
+    return asked
+
+
+def _progress(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, transient=True)
+
+
+def _tell(verdicts: Sequence[budgets.Verdict], console: Console) -> int:
+    for verdict in verdicts:
+        budget = verdict.budget
+        limit = f"at most {budget.most:g}" if budget.most is not None else f"at least {budget.least:g}"
+        word = (
+            "[green]holds[/green]"
+            if verdict.holds
+            else "[red]breaks[/red]"
+            if verdict.fails
+            else "[yellow]noisy[/yellow]"
+        )
+        goal = "" if budget.goal is None else f", goal {budget.goal:g}"
+        console.print(f"{word} {budget.figure} = {report.spell(verdict.value)} ({limit}{goal})")
+        if not verdict.holds:
+            console.print(f"       {budget.reason}")
+    return 1 if any(verdict.fails for verdict in verdicts) else 0
