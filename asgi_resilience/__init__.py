@@ -1,11 +1,11 @@
 """Make any ASGI app hard to knock over and easy to see into: `app = wrap(app)`."""
 
 from asgi_resilience.context import RequestContext, current_request
+from asgi_resilience.error_catalogue import ErrorCatalogue, map_exception, register_error
 from asgi_resilience.errors import (
     AppError,
     BadGateway,
     Conflict,
-    ErrorCatalogue,
     InvalidRequest,
     NotAuthenticated,
     NotFound,
@@ -14,8 +14,6 @@ from asgi_resilience.errors import (
     RequestTimedOut,
     ServiceUnavailable,
     ValuesInvalid,
-    map_exception,
-    register_error,
 )
 from asgi_resilience.health_check import HealthCheck
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware

@@ -17,7 +17,8 @@ from typing import Any, Final
 import orjson
 
 from asgi_resilience.context import KEY, Message, RequestContext, Scope, Send, header
-from asgi_resilience.errors import ErrorCatalogue, ErrorSpec, Failure, catalogue
+from asgi_resilience.error_catalogue import ErrorCatalogue, Failure, catalogue
+from asgi_resilience.error_specs import ErrorSpec
 
 __all__ = ("ErrorRenderer", "retry_after_seconds")
 

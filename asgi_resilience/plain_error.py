@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import Final
 
 from asgi_resilience.context import Message, Scope, Send
+from asgi_resilience.error_catalogue import Failure
 from asgi_resilience.error_response import ErrorRenderer, retry_after_seconds
-from asgi_resilience.errors import Failure
 
 __all__ = ("PlainError",)
 

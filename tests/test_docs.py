@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from asgi_resilience import Settings
-from asgi_resilience.errors import ErrorCatalogue
+from asgi_resilience.error_catalogue import ErrorCatalogue
 from asgi_resilience.metric_sink import NULL
 
 ROOT = Path(__file__).parent.parent

@@ -27,8 +27,8 @@ from asgi_resilience.context import (
     mark_logged,
     observe,
 )
+from asgi_resilience.error_catalogue import Failure
 from asgi_resilience.error_response import ErrorRenderer
-from asgi_resilience.errors import Failure
 from asgi_resilience.plain_error import PlainError
 
 __all__ = ("ErrorEnvelopeMiddleware",)

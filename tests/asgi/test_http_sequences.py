@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from asgi_resilience.errors import catalogue
+from asgi_resilience.error_catalogue import catalogue
 from tests.asgi.layers import ADDED_HEADERS, ANSWERS_ERRORS, NAMES, CountingSink, layer
 from tests.asgi.scripts import ERRORS, Run, Script, run, scripts
 

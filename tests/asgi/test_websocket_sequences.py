@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from starlette.exceptions import WebSocketException
 
 from asgi_resilience.context import current_request
-from asgi_resilience.errors import ServiceUnavailable, catalogue
+from asgi_resilience.error_catalogue import catalogue
+from asgi_resilience.errors import ServiceUnavailable
 from asgi_resilience.testing import asgi_websocket, virtual_time
 from asgi_resilience.testing.http import snapshot
 from tests.asgi.layers import ADDED_HEADERS, ANSWERS_ERRORS, NAMES, CountingSink, layer

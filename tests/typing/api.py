@@ -29,7 +29,7 @@ from asgi_resilience import (
     wrap,
 )
 from asgi_resilience.context import ASGIApp, Receive, Scope, Send
-from asgi_resilience.errors import ErrorSpec
+from asgi_resilience.error_specs import ErrorSpec
 
 
 async def bare(scope: Scope, receive: Receive, send: Send) -> None:
