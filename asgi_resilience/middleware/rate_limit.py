@@ -97,6 +97,8 @@ class RateLimitMiddleware:
         self._default = None if limit is None else _policy(limit, "limit")
         overrides: dict[str, QuotaPolicy | None] = dict.fromkeys(exempt_paths)
         for path, value in (paths or {}).items():
+            if path in overrides:
+                raise ValueError(f"paths and exempt_paths both name {path!r}: expected one of them to")
             overrides[path] = None if value is None else _policy(value, f"paths[{path!r}]", path)
         self._paths = PathTable(overrides, "paths and exempt_paths") if overrides else None
         self._idle = self._default is None and not any(overrides.values())
@@ -167,10 +169,8 @@ class RateLimitMiddleware:
         self, scope: Scope, send: Send, record: RequestContext, policy: QuotaPolicy, decision: Decision
     ) -> None:
         record.outcome = "rate_limited"
-        error = RateLimitExceeded(
-            retry_after=decision.retry_after, context={"rate_limit": policy.refusing(decision)}
-        )
-        failure = self._errors.catalogue.classify(error)
+        record.bind(rate_limit=policy.refusing(decision))
+        failure = self._errors.catalogue.classify(RateLimitExceeded(retry_after=decision.retry_after))
         fields = (policy.advertised, policy.limits(decision))
         await self._errors.answer(scope, send, failure, headers=fields)
 
