@@ -98,7 +98,7 @@ class RateLimitMiddleware:
         overrides: dict[str, QuotaPolicy | None] = dict.fromkeys(exempt_paths)
         for path, value in (paths or {}).items():
             if path in overrides:
-                raise ValueError(f"paths and exempt_paths both name {path!r}: expected one of them to")
+                raise ValueError(f"paths and exempt_paths both name {path!r}: only one of them may")
             overrides[path] = None if value is None else _policy(value, f"paths[{path!r}]", path)
         self._paths = PathTable(overrides, "paths and exempt_paths") if overrides else None
         self._idle = self._default is None and not any(overrides.values())

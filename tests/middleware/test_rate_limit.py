@@ -108,11 +108,7 @@ async def test_retry_after_is_a_whole_number_and_never_0(passed, seconds):
     clock.now += passed
     refused = await asgi_request(app)
     assert refused.headers["retry-after"] == seconds
-    assert (
-        f"Try again in {seconds} seconds" in refused.text
-        if hasattr(refused, "text")
-        else refused.body.decode()
-    )
+    assert refused.json()["error"]["message"].endswith(f"Try again in {seconds} seconds")
     clock.now += int(seconds)
     assert await statuses(app, {}) == [200]
 
@@ -591,7 +587,7 @@ async def test_a_store_that_is_down_refuses_nobody(failures):
             raise ConnectionError("no store")
 
     assert await statuses(limited(limit="1/minute", store=Down()), {}, {}, {}) == [200] * 3
-    assert failures == {"Down": 3}
+    assert list(failures.values()) == [3]
 
 
 # ---------------------------------------------------------------------------------------------------------- options
