@@ -38,18 +38,20 @@ class _Place:
         own: The route's part of the template; None for a mount whose router found nothing.
         mounts: What the mounts above it contribute, and what a `root_path` made by them looks like. More than one where
             the same route is mounted in several places.
+        template: The whole, where there is one place only.
     """
 
     route: Callable[[], Any]
     own: str | None
     mounts: tuple[tuple[str, re.Pattern[str]], ...]
+    template: str | None
 
 
 _places: Final[dict[int, _Place]] = {}  # by id, as Starlette's routes can't be hashed
 
 
-def note_route(scope: _Scope, record: "RequestContext", _message: object = None) -> None:
-    """Set `record.route` unless something else has; `partial(note_route, scope)` serves as a start hook."""
+def note_route(scope: _Scope, record: "RequestContext") -> None:
+    """Set `record.route` unless something else has; `partial(note_route, scope)` serves as an end hook."""
     if record.route is None:
         record.route = route_template(scope)
 
@@ -67,28 +69,25 @@ def route_template(scope: _Scope) -> str | None:
     if isinstance(told, str):
         return told
     route = scope.get("route")
-    litestar = _litestar(scope)
+    litestar = scope.get("path_template")
     if route is None:
-        return litestar
+        return None if litestar is None else _litestar(scope)
     place = _places.get(id(route))
     if place is None or place.route() is not route:
         place = _locate(route, scope.get("router") or scope.get("app"))
-    mounts = _mounts(place, scope)
     if litestar is not None:
-        return mounts + _simple(getattr(route, "path", "")) + litestar
-    return None if place.own is None else mounts + place.own
+        return f"{_mounts(place, scope)}{_simple(route.path)}{_litestar(scope)}"
+    if place.template is not None or place.own is None:
+        return place.template
+    return _mounts(place, scope) + place.own
 
 
-def _litestar(scope: _Scope) -> str | None:
-    template: str | None = scope.get("path_template")
-    if template == "":  # an ASGI app that Litestar mounts
-        return f"{min(scope['route_handler'].paths)}{_REST}"
-    return template
+def _litestar(scope: _Scope) -> str:
+    template: str = scope["path_template"]
+    return template or f"{min(scope['route_handler'].paths)}{_REST}"  # "": an ASGI app that Litestar mounts
 
 
 def _mounts(place: _Place, scope: _Scope) -> str:
-    if not place.mounts:
-        return ""
     if len(place.mounts) == 1:
         return place.mounts[0][0]
     root_path = scope.get("root_path", "").removeprefix(scope.get("app_root_path", ""))
@@ -99,14 +98,15 @@ def _locate(route: Any, router: Any) -> _Place:
     own: Any = None
     if not _routes(route):
         own = getattr(route, "path_format", None) or getattr(route, "path", None)
-    templates = dict.fromkeys(_templates(router, route, "", ()))
-    mounts = tuple((_simple(each), _pattern(each)) for each in templates)
     own = _simple(own) if isinstance(own, str) else None
+    templates = dict.fromkeys(_templates(router, route, "", ())) or ("",)
+    mounts = tuple((_simple(each), _pattern(each)) for each in templates)
+    template = mounts[0][0] + own if own is not None and len(mounts) == 1 else None
     key = id(route)
     try:
-        place = _Place(ref(route, lambda _: _places.pop(key, None)), own, mounts)
+        place = _Place(ref(route, lambda _: _places.pop(key, None)), own, mounts, template)
     except TypeError:  # this kind of route can't be referred to weakly: it is looked for each time
-        return _Place(lambda: None, own, mounts)
+        return _Place(lambda: None, own, mounts, template)
     _places[key] = place
     return place
 

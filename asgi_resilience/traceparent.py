@@ -5,8 +5,7 @@ request starts a new trace.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = (
     "TraceParent",
@@ -19,6 +18,10 @@ __all__ = (
 
 _MAX_64: Final = (1 << 64) - 1
 _FIELDS: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.DOTALL)
+_NO_TRACE: Final = b"0" * 32
+_NO_SPAN: Final = b"0" * 16
+_NO_HIGH_BITS: Final = "0" * 16
+_ODD_DIGITS: Final = b"13579bdf"
 _INVALID_VERSION: Final = b"ff"
 _CURRENT_VERSION: Final = b"00"
 
@@ -33,18 +36,17 @@ _MOST_MEMBERS: Final = 32
 _LONGEST_STATE: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class TraceParent:
+class TraceParent(NamedTuple):
     """Where a request stands in a trace that began elsewhere.
 
     Attributes:
-        trace_id: 128 bits, not 0.
-        span_id: 64 bits: the caller's span; 0 when it was not told, which only Datadog's headers allow.
+        trace_id: 32 hex digits, not all 0.
+        span_id: Of the caller's span: 16 hex digits, all 0 when it was not told, which only Datadog's headers allow.
         sampled: Whether the caller says that it records the trace.
     """
 
-    trace_id: int
-    span_id: int
+    trace_id: str
+    span_id: str
     sampled: bool = False
 
 
@@ -56,18 +58,17 @@ def parse_traceparent(value: bytes) -> TraceParent | None:
     found = _FIELDS.fullmatch(value.strip(b" \t"))
     if found is None:
         return None
-    version, trace, span, flags, rest = found.groups()
+    version, trace_id, span_id, flags, rest = found.groups()
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
     if version == _INVALID_VERSION or (version == _CURRENT_VERSION and rest is not None):
         return None
-    trace_id, span_id = int(trace, 16), int(span, 16)
-    if not trace_id or not span_id:
-        return None
-    return TraceParent(trace_id, span_id, bool(int(flags, 16) & 1))
+    return TraceParent(trace_id.decode(), span_id.decode(), flags[-1] in _ODD_DIGITS)
 
 
 def format_traceparent(parent: TraceParent) -> str:
     """Write a `traceparent` header of version 00."""
-    return f"00-{parent.trace_id:032x}-{parent.span_id:016x}-{'01' if parent.sampled else '00'}"
+    return f"00-{parent.trace_id}-{parent.span_id}-{'01' if parent.sampled else '00'}"
 
 
 def parse_tracestate(values: list[bytes]) -> str | None:
@@ -105,10 +106,10 @@ def parse_datadog(
     if not 0 < low <= _MAX_64 or span_id > _MAX_64:
         return None
     found = _HIGH_BITS.search(tags) if len(tags) <= _LONGEST_TAGS else None
-    high = int(found[1], 16) if found is not None else 0
-    return TraceParent(high << 64 | low, span_id, priority in (b"1", b"2"))
+    high = found[1].decode() if found is not None else f"{0:016x}"
+    return TraceParent(f"{high}{low:016x}", f"{span_id:016x}", priority in (b"1", b"2"))
 
 
-def log_trace_id(trace_id: int) -> str:
-    """A trace id as it stands in log lines that Datadog joins to traces: 32 hex digits, decimal where 64 bits suffice."""
-    return f"{trace_id:032x}" if trace_id > _MAX_64 else str(trace_id)
+def log_trace_id(trace_id: str) -> str:
+    """A trace id as it stands in log lines that Datadog joins to traces: its 32 hex digits, or decimal if 64 bits suffice."""
+    return str(int(trace_id, 16)) if trace_id.startswith(_NO_HIGH_BITS) else trace_id

@@ -86,7 +86,6 @@ class _Meter:
     def began(self, scope: Scope, record: RequestContext) -> None:
         # The record calls each of its end hooks exactly once, so the count is back where it was after every request.
         self._in_flight += 1
-        record.on_start.append(partial(note_route, scope))
         record.on_end.append(partial(self._ended, scope))
         try:
             self._sink.gauge(self._gauge, self._in_flight)

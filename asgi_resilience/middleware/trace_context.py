@@ -37,8 +37,18 @@ from asgi_resilience.traceparent import (
 __all__ = ("TraceContextMiddleware",)
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-_SPAN_BITS: Final = 64
-_SPAN_MASK: Final = (1 << _SPAN_BITS) - 1
+_BITS: Final = 128 + 64  # of a trace id and a span id
+_SPAN_MASK: Final = (1 << 64) - 1
+_HEADERS: Final = frozenset(
+    (
+        b"traceparent",
+        b"tracestate",
+        b"x-datadog-trace-id",
+        b"x-datadog-parent-id",
+        b"x-datadog-sampling-priority",
+        b"x-datadog-tags",
+    )
+)
 
 # Not the module-level generator: an application that seeds that one would get the same ids in every process.
 _random = Random()  # noqa: S311 - ids must differ, not be secret
@@ -107,29 +117,22 @@ class TraceContextMiddleware:
             self._begin(scope, record)
         except Exception as error:  # noqa: BLE001 - telemetry may never change a response
             report_failure(self._begin, error)
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            if not record.response_started:  # nor will it: no hook has noted the route
-                try:
-                    note_route(scope, record)
-                except Exception as error:  # noqa: BLE001 - as above
-                    report_failure(note_route, error)
+        await self.app(scope, receive, send)
 
     def _begin(self, scope: Scope, record: RequestContext) -> None:
+        record.on_end.append(partial(note_route, scope))
         tracing = self._tracing or self._find()
-        if tracing is None and self._response_header is None:
-            record.on_start.append(partial(note_route, scope))
-        else:
-            record.on_start.append(partial(self._on_start, scope))
         if tracing is not None:
             record.traced = False
-            span = tracing.request_span(scope)
-            if span is not None:
-                record.log_fields = self._tags
-                _adopt(record, span)
-                return
-        self._identify(scope, record)
+            record.on_start.append(partial(_tag_span, tracing, scope))
+        if self._response_header is not None:
+            record.on_start.append(partial(_tell_client, self._response_header))
+        span = None if tracing is None else tracing.request_span(scope)
+        if span is not None:
+            record.log_fields = self._tags
+            _adopt(record, span)
+        else:
+            self._identify(scope, record)
 
     def _find(self) -> Tracing | None:
         if self._look_for_tracer:
@@ -144,26 +147,48 @@ class TraceContextMiddleware:
         tracing.on_request_span(_on_request_span)
 
     def _identify(self, scope: Scope, record: RequestContext) -> None:
-        parent = _inbound(scope, record) if self._trusted.trusts(peer(scope)) else None
-        bits = self._random_bits(3 * _SPAN_BITS)
-        span_id = bits & _SPAN_MASK or 1
-        trace_id = (bits >> _SPAN_BITS or 1) if parent is None else parent.trace_id
-        record.trace_id = f"{trace_id:032x}"
-        record.span_id = f"{span_id:016x}"
-        record.log_fields = {"dd.trace_id": log_trace_id(trace_id), "dd.span_id": str(span_id), **self._tags}
+        # No id is 0 by chance, nor is the upper half of a trace id: that happens once in 10¹⁹.
+        bits = self._random_bits(_BITS)
+        digits = bits.to_bytes(_BITS // 8).hex()
+        parent = self._inbound(scope, record)
+        record.trace_id = trace_id = digits[:32] if parent is None else parent.trace_id
+        record.span_id = digits[32:]
+        record.log_fields = fields = self._tags.copy()
+        fields["dd.trace_id"] = trace_id if parent is None else log_trace_id(trace_id)
+        fields["dd.span_id"] = str(bits & _SPAN_MASK)
 
-    def _on_start(self, scope: Scope, record: RequestContext, message: Message) -> None:
-        note_route(scope, record)
-        if self._tracing is not None:
-            span = self._tracing.request_span(scope)
-            if span is not None:
-                _adopt(record, span)
-                if record.error_code is not None:
-                    span.set_tag("error.code", record.error_code)
-        name, trace_id = self._response_header, record.trace_id
-        if name is not None and trace_id is not None:
-            kept = [header for header in message["headers"] if header[0].lower() != name]
-            message["headers"] = [*kept, (name, trace_id.encode("ascii"))]
+    def _inbound(self, scope: Scope, record: RequestContext) -> TraceParent | None:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            if name in _HEADERS:
+                found.setdefault(name, []).append(value)
+        if not found or not self._trusted.trusts(peer(scope)):
+            return None
+        parent = parse_traceparent(_only(found, b"traceparent"))
+        if parent is not None:
+            states = found.get(b"tracestate")
+            record.tracestate = None if states is None else parse_tracestate(states)
+            return parent
+        return parse_datadog(
+            _only(found, b"x-datadog-trace-id"),
+            _only(found, b"x-datadog-parent-id", b"0"),
+            _only(found, b"x-datadog-sampling-priority"),
+            _only(found, b"x-datadog-tags"),
+        )
+
+
+def _tag_span(tracing: Tracing, scope: Scope, record: RequestContext, _message: Message) -> None:
+    span = tracing.request_span(scope)
+    if span is not None:
+        _adopt(record, span)
+        if record.error_code is not None:
+            span.set_tag("error.code", record.error_code)
+
+
+def _tell_client(name: bytes, record: RequestContext, message: Message) -> None:
+    if record.trace_id is not None:
+        kept = [header for header in message["headers"] if header[0].lower() != name]
+        message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
 
 
 def _adopt(record: RequestContext, span: Span) -> None:
@@ -171,14 +196,12 @@ def _adopt(record: RequestContext, span: Span) -> None:
     if record.traced:
         return
     record.traced = True
-    trace_id, span_id = span.trace_id, span.span_id
-    record.trace_id = f"{trace_id:032x}"
+    span_id = span.span_id
+    record.trace_id = trace_id = f"{span.trace_id:032x}"
     record.span_id = f"{span_id:016x}"
-    record.log_fields = {
-        **(record.log_fields or {}),
-        "dd.trace_id": log_trace_id(trace_id),
-        "dd.span_id": str(span_id),
-    }
+    record.log_fields = fields = {} if record.log_fields is None else record.log_fields.copy()
+    fields["dd.trace_id"] = log_trace_id(trace_id)
+    fields["dd.span_id"] = str(span_id)
     if record.request_id is not None:
         span.set_tag("http.request_id", record.request_id)
 
@@ -192,25 +215,9 @@ def _on_request_span(span: Span) -> None:
             report_failure(_adopt, error)
 
 
-def _inbound(scope: Scope, record: RequestContext) -> TraceParent | None:
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    found = [value for name, value in headers if name == b"traceparent"]
-    if len(found) == 1:
-        parent = parse_traceparent(found[0])
-        if parent is not None:
-            record.tracestate = parse_tracestate([value for name, value in headers if name == b"tracestate"])
-            return parent
-    datadog: dict[bytes, bytes] = {}
-    for name, value in headers:
-        if name[:10] == b"x-datadog-":
-            datadog[name[10:]] = (
-                b"" if name[10:] in datadog else value
-            )  # b"": sent twice, so not to be believed
-    if not datadog:
-        return None
-    return parse_datadog(
-        datadog.get(b"trace-id", b""),
-        datadog.get(b"parent-id", b"0"),
-        datadog.get(b"sampling-priority", b""),
-        datadog.get(b"tags", b""),
-    )
+def _only(found: dict[bytes, list[bytes]], name: bytes, default: bytes = b"") -> bytes:
+    """The value of a header; of one that was sent twice, nothing can be believed."""
+    values = found.get(name)
+    if values is None:
+        return default
+    return values[0] if len(values) == 1 else b""

@@ -75,10 +75,10 @@ async def test_seeding_the_random_module_repeats_no_ids():
     assert one.trace_id != other.trace_id
 
 
-async def test_an_id_of_zero_is_never_made():
-    """Zero is no id, whatever the source of randomness gives."""
-    record = await ids(random_bits=lambda _bits: 0)
-    assert (record.trace_id, record.span_id) == (f"{1:032x}", f"{1:016x}")
+async def test_the_source_of_randomness_is_an_argument():
+    """New ids are made of the bits that the layer was given: 128 for the trace, 64 for the span."""
+    record = await ids(random_bits=lambda count: (1 << count) - 2)
+    assert (record.trace_id, record.span_id) == ("f" * 32, "f" * 15 + "e")
 
 
 async def test_the_trace_of_traceparent_goes_on():
@@ -288,8 +288,11 @@ async def test_a_failure_changes_no_response(answers, monkeypatch):
         else:
             raise LookupError
 
-    response = await asgi_request(TraceContextMiddleware(app, random_bits=broken))
+    response = await asgi_request(
+        TraceContextMiddleware(app, random_bits=broken, response_header="x-trace-id")
+    )
     assert response.status == (200 if answers else None)
+    assert "x-trace-id" not in response.headers
     assert isinstance(response.exception, LookupError) is not answers
     assert context.failures["TraceContextMiddleware._begin"] == 1
     assert sum(context.failures.values()) == 2
