@@ -17,7 +17,7 @@ A hook is telemetry: when it raises, the exception is reported once and the resp
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import perf_counter
@@ -104,7 +104,7 @@ class RequestContext:
         client_address: The client's address behind trusted proxies, once a layer has found it out.
         user_id: Yours to set.
         status: Of the response on the wire; 101 for an accepted websocket.
-        bytes_sent: Body bytes handed to the server.
+        bytes_sent: Body bytes handed to the server; of a file that it sends by itself, those that were announced.
         response_started: The start of the response has been handed to the server.
         complete: The last message of the response has been handed to the server.
         client_gone: The client was seen to disconnect before the response was complete.
@@ -226,7 +226,7 @@ def current_request() -> RequestContext | None:
 
 
 @contextmanager
-def request_scope(record: RequestContext | None) -> Iterator[None]:
+def request_scope(record: RequestContext | None) -> Generator[None]:
     """Make `record` the current request inside the block: for tests, and for work done on a request's behalf."""
     token = _current.set(record)
     try:
@@ -328,15 +328,21 @@ def _watch_receive(record: RequestContext, receive: Receive) -> Receive:
 
 def _record_http(record: RequestContext, send: Send) -> Send:
     trailers = False
+    headers: Any = ()
 
     async def recorder(message: Message) -> None:
-        nonlocal trailers
+        nonlocal trailers, headers
         kind = message["type"]
         if kind == "http.response.body":
             record.bytes_sent += len(message.get("body", b""))
         elif kind == "http.response.start":
             message = _start(record, message, message["status"])
             trailers = message.get("trailers", False)
+            headers = message.get("headers", ())
+        elif kind == "http.response.pathsend":
+            record.bytes_sent += _announced_length(headers)
+        elif kind == "http.response.zerocopysend":
+            record.bytes_sent += message.get("count") or 0
         try:
             await send(message)
         except OSError:  # ASGI 2.4: the server tells of a client that has gone
@@ -348,12 +354,21 @@ def _record_http(record: RequestContext, send: Send) -> Send:
     return recorder
 
 
+def _announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    for name, value in headers:
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
 def _record_websocket(record: RequestContext, send: Send) -> Send:
     async def recorder(message: Message) -> None:
         kind = message["type"]
         last = False
         if kind == "websocket.send":
-            record.bytes_sent += len(message.get("bytes") or b"") or len(message.get("text") or "")
+            text = message.get("text") or ""
+            size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+            record.bytes_sent += len(message.get("bytes") or b"") or size
         elif kind == "websocket.accept":
             message = _start(record, message, 101)
         elif kind == "websocket.close":
