@@ -3,6 +3,8 @@
 import gc
 import random
 import re
+import subprocess
+import sys
 import weakref
 
 import anyio
@@ -351,3 +353,27 @@ def test_a_wrong_option_is_named(options, message):
     """The error names the option and its value."""
     with pytest.raises(ValueError, match=message):
         TraceContextMiddleware(APP, **options)
+
+
+FORKING = """
+import os, anyio
+from asgi_resilience.context import KEY
+from asgi_resilience.middleware.trace_context import TraceContextMiddleware
+from asgi_resilience.testing import asgi_request
+async def app(scope, receive, send):
+    os.write(1, f"{scope[KEY].trace_id}\\n".encode())
+layer = TraceContextMiddleware(app)
+child = os.fork()
+anyio.run(asgi_request, layer)
+if child:
+    os.waitpid(child, 0)
+else:
+    os._exit(0)
+"""
+
+
+def test_forked_processes_make_different_ids():
+    """A server that loads the application and then forks its workers gets different ids in each of them."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True)
+    one, other = done.stdout.split()
+    assert one != other
