@@ -1,6 +1,7 @@
 """The test kit itself: time that costs nothing."""
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -9,12 +10,15 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from asgi_resilience.logs.sink import default_sink
+from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.testing import (
     FailingDependency,
     Slow,
     VirtualTimeLoop,
     asgi_request,
     asgi_websocket,
+    captured_logs,
     virtual_time,
 )
 
@@ -370,6 +374,37 @@ async def test_a_denied_handshake_is_recorded():
     assert (record.accepted, record.denial_status, record.denial_body) == (False, 429, b"too many")
     assert record.headers["a"] == "b"
     assert record.exception is None
+
+
+# --------------------------------------------------------------------------------------------------- log lines
+
+
+@pytest.mark.anyio
+async def test_log_lines_are_captured():
+    """Lines of requests and of loggers are there, parsed, in order, and the loggers are put back."""
+    root = logging.getLogger()
+    before, handlers = root.level, list(root.handlers)
+    with captured_logs() as logs:
+
+        async def app(scope, receive, send):
+            logging.getLogger("app").debug("at work", extra={"step": 1})
+            await echo(scope, receive, send)
+
+        await asgi_request(AccessLogMiddleware(app), "GET", "/x")
+    assert [line["message"] for line in logs.lines] == ["at work", "GET /x 200"]
+    assert logs.lines[0]["context"] == {"step": 1}
+    assert [line["outcome"] for line in logs.of_requests()] == ["ok"]
+    assert logs.raw.count(b"\n") == 2
+    assert (root.level, root.handlers) == (before, handlers)
+    assert default_sink() is not logs
+
+
+def test_a_level_bounds_what_is_captured():
+    """Records below the level are not made into lines."""
+    with captured_logs(level=logging.WARNING) as logs:
+        logging.getLogger("app").info("quiet")
+        logging.getLogger("app").warning("loud")
+    assert [line["message"] for line in logs.lines] == ["loud"]
 
 
 # --------------------------------------------------------------------------------------------------- dependencies
