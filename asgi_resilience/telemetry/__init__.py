@@ -1,0 +1,1 @@
+"""Adapters to telemetry packages: one optional package per file."""
