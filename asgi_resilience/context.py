@@ -43,6 +43,7 @@ __all__ = (
     "observe",
     "report_failure",
     "request_scope",
+    "status_outcome",
     "was_logged",
 )
 
@@ -190,7 +191,7 @@ class RequestContext:
         self.logged = False
         self.finished = False
 
-    def bind(self, **fields: Any) -> None:
+    def bind(self, /, **fields: Any) -> None:
         """Add fields to the `context` of this request's log lines; a later value of the same name replaces it."""
         if self.fields is None:
             self.fields = fields
@@ -450,8 +451,11 @@ def _outcome(record: RequestContext) -> Outcome:
         ):
             return "aborted_by_client"
         return "truncated" if record.response_started else "server_error"
-    if status is None or status >= _CLIENT_ERROR:
-        return _BY_STATUS.get(status or 0) or (
-            "server_error" if status is None or status >= _SERVER_ERROR else "client_error"
-        )
+    return "server_error" if status is None else status_outcome(status)
+
+
+def status_outcome(status: int) -> Outcome:
+    """How a request ended that was answered completely, with this status."""
+    if status >= _CLIENT_ERROR:
+        return _BY_STATUS.get(status) or ("server_error" if status >= _SERVER_ERROR else "client_error")
     return "ok" if status < 300 else "redirect"  # noqa: PLR2004

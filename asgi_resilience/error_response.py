@@ -7,29 +7,35 @@ A client that prefers `application/problem+json` gets the same facts in the shap
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 
-from asgi_resilience.context import KEY, Message, RequestContext, Scope, Send, header
+from asgi_resilience.accept import asks_for
+from asgi_resilience.context import KEY, Message, RequestContext, Scope, Send, status_outcome
 from asgi_resilience.error_catalogue import ErrorCatalogue, Failure, catalogue
-from asgi_resilience.error_specs import ErrorSpec
+from asgi_resilience.error_specs import ErrorSpec, standard_phrase
 
 __all__ = ("ErrorRenderer", "retry_after_seconds")
 
 Headers = list[tuple[bytes, bytes]]
 
+_JSON, _PROBLEM = b"application/json", b"application/problem+json"
+_ADDRESS = re.compile(r"https?://[^\s/?#]+\S*")
 _FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2, token
-_FIELD_VALUE = re.compile(
-    rb"[\t\x20-\x7e\x80-\xff]*"
-)  # RFC 9110 §5.5: no control characters, so no injection
+# RFC 9110 §5.5: no control characters, so no injection.
+_FIELD_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _OURS: Final = frozenset((b"content-type", b"content-length", b"retry-after", b"transfer-encoding"))
-_LONGEST_DELAY: Final = 9  # digits: more than thirty years
+_LONGEST_DELAY: Final = 10**9
+"""Seconds, more than thirty years: as good as never, and no overflow in any client."""
+_PLACEHOLDER: Final = "{retry_after}"
+_IN_A_PATH: Final = "/%:@!$&'()*+,;=~"  # RFC 3986 §3.3; what is encoded already stays as it is
 _OVERLOAD: Final = frozenset((429, 503))
 _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1011, 1013  # RFC 6455 §7.4.1 and the IANA close code registry
 
@@ -46,7 +52,7 @@ class ErrorRenderer:
         now: Wall clock for the envelope's `timestamp`, in seconds since the epoch.
 
     Raises:
-        ValueError: `docs_url` is no http(s) address, or `retry_after` is not positive.
+        ValueError: `docs_url` is no http(s) address, or `retry_after` is out of range; it names option, value and range.
     """
 
     catalogue: ErrorCatalogue = field(default=catalogue)
@@ -55,12 +61,14 @@ class ErrorRenderer:
     now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        if self.docs_url is not None and not self.docs_url.startswith(("http://", "https://")):
+        if self.docs_url is not None and not _ADDRESS.fullmatch(self.docs_url):
             raise ValueError(
-                f"docs_url={self.docs_url!r}: expected an address that starts with http:// or https://"
+                f"docs_url={self.docs_url!r}: expected an address such as 'https://docs.example.com/errors'"
             )
-        if not self.retry_after > 0:
-            raise ValueError(f"retry_after={self.retry_after!r}: expected seconds above 0")
+        if not 0 < self.retry_after <= _LONGEST_DELAY:
+            raise ValueError(
+                f"retry_after={self.retry_after!r}: expected seconds, above 0 and at most {_LONGEST_DELAY}"
+            )
 
     async def answer(
         self,
@@ -83,6 +91,8 @@ class ErrorRenderer:
         record: RequestContext | None = scope.get(KEY)
         if record is not None:
             record.error_code = failure.spec.code
+            if accepted and record.outcome is None:  # the status on the wire is 101, and tells nothing
+                record.outcome = status_outcome(failure.spec.status)
             if record.error_message is None:
                 record.error_message = self.message(failure)
         if scope["type"] == "http":
@@ -106,10 +116,10 @@ class ErrorRenderer:
         self, scope: Scope, failure: Failure, headers: Iterable[tuple[bytes, bytes]] = ()
     ) -> tuple[Headers, bytes]:
         """The headers and the body of the HTTP answer; `headers` replace the failure's own of the same name."""
-        problem = _prefers_problem(header(scope, b"accept"))
+        problem = _prefers_problem(scope)
         body = self._body(scope, failure, problem=problem)
         fields: Headers = [
-            (b"content-type", b"application/problem+json" if problem else b"application/json"),
+            (b"content-type", _PROBLEM if problem else _JSON),
             (b"content-length", b"%d" % len(body)),
             (b"vary", b"accept"),
         ]
@@ -125,19 +135,19 @@ class ErrorRenderer:
     def retry_seconds(self, failure: Failure) -> int | None:
         """Whole seconds for `Retry-After`, rounded up and never 0; None when the answer has none (RFC 9110 §10.2.3)."""
         after = failure.retry_after
-        if after is None:
+        if not _is_delay(after):
             after = self._header_seconds(failure)
         if after is None:
             if failure.spec.status != 429:  # noqa: PLR2004 - Too Many Requests
                 return None
             after = self.retry_after
-        return max(1, ceil(after))
+        return max(1, min(ceil(after), _LONGEST_DELAY))
 
     def message(self, failure: Failure) -> str:
         """The message for the client, with the seconds to wait filled in."""
-        if "{retry_after}" not in failure.message:
+        if _PLACEHOLDER not in failure.message:
             return failure.message
-        return failure.message.replace("{retry_after}", str(self.retry_seconds(failure) or 1))
+        return failure.message.replace(_PLACEHOLDER, str(self.retry_seconds(failure) or 1))
 
     def documentation_url(self, spec: ErrorSpec) -> str | None:
         """Where this error is explained, or None without `docs_url`."""
@@ -152,50 +162,69 @@ class ErrorRenderer:
 
     def _body(self, scope: Scope, failure: Failure, *, problem: bool) -> bytes:
         record: RequestContext | None = scope.get(KEY)
-        request_id = None if record is None else record.request_id
-        timestamp = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        spec, message, url = failure.spec, self.message(failure), self.documentation_url(failure.spec)
-        content: dict[str, Any]
-        if problem:
-            # The title must not change from case to case (RFC 9457 §3.1.3), so not with the seconds in it.
-            title = failure.message.partition(". ")[0] if "{" in failure.message else message
-            content = {
-                "type": url or "about:blank",
-                "title": title,
-                "status": spec.status,
-                "detail": message if failure.details is None else failure.details,
-                "instance": _instance(scope),
-                "code": spec.code,
-                "request_id": request_id,
-                "timestamp": timestamp,
-            }
-        else:
-            content = {
-                "code": spec.code,
-                "message": message,
-                "details": failure.details,
-                "timestamp": timestamp,
-                "request_id": request_id,
-                "documentation_url": url,
-            }
+        facts: dict[str, Any] = {
+            "code": failure.spec.code,
+            "message": self.message(failure),
+            "details": failure.details,
+            "timestamp": datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "request_id": None if record is None else record.request_id,
+            "documentation_url": self.documentation_url(failure.spec),
+        }
+        shape = _problem_document if problem else _envelope
         try:
-            return orjson.dumps(content if problem else {"error": content}, default=_marker)
-        except orjson.JSONEncodeError:  # a lone surrogate, a ring, a key that is no string
-            content.update(
-                {"detail": spec.message} if problem else {"details": None, "message": spec.message}
-            )
-            return orjson.dumps(content if problem else {"error": content})
+            return _dumps(shape(scope, failure, facts))
+        except orjson.JSONEncodeError:  # a lone surrogate, a ring, an integer of more than 64 bits
+            facts["details"] = None if failure.details is None else _marker(failure.details)
+            facts["message"] = facts["message"].encode("utf-8", "replace").decode()
+            return _dumps(shape(scope, failure, facts))
+
+
+def _envelope(_: Scope, __: Failure, facts: dict[str, Any]) -> dict[str, Any]:
+    return {"error": facts}
+
+
+def _problem_document(scope: Scope, failure: Failure, facts: dict[str, Any]) -> dict[str, Any]:
+    """RFC 9457 §3.1: the title is the same in every case of a code, the detail is about this one; nothing is lost."""
+    message, details = facts["message"], facts["details"]
+    plain = isinstance(details, str) and failure.message == failure.spec.message
+    document = {
+        "type": facts["documentation_url"] or "about:blank",
+        "title": _title(failure.spec),
+        "status": failure.spec.status,
+        "detail": details if plain else message,
+        "instance": _instance(scope),
+        "code": facts["code"],
+        "request_id": facts["request_id"],
+        "timestamp": facts["timestamp"],
+    }
+    return document if plain or details is None else document | {"details": details}
+
+
+def _title(spec: ErrorSpec) -> str:
+    """The catalogue's message, without the sentence that tells how long to wait."""
+    if _PLACEHOLDER not in spec.message:
+        return spec.message
+    first = spec.message.partition(". ")[0]
+    return first if _PLACEHOLDER not in first else standard_phrase(spec.status) or spec.code
+
+
+def _dumps(content: dict[str, Any]) -> bytes:
+    return orjson.dumps(content, default=_marker, option=orjson.OPT_NON_STR_KEYS)
 
 
 def retry_after_seconds(value: bytes, now: float) -> float | None:
     """What a `Retry-After` field asks for, in seconds from `now`, or None when it is malformed (RFC 9110 §10.2.3)."""
     text = value.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
-        return float(text) if len(text) <= _LONGEST_DELAY else None
+        return min(float(text), float(_LONGEST_DELAY))
     try:
         return parsedate_to_datetime(text).timestamp() - now
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _is_delay(after: object) -> bool:
+    return isinstance(after, int | float) and isfinite(after)
 
 
 def _marker(value: object) -> str:
@@ -203,32 +232,22 @@ def _marker(value: object) -> str:
 
 
 def _instance(scope: Scope) -> str:
-    raw = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
-    return str(raw.decode("latin-1"))
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
+    return quote(raw, safe=_IN_A_PATH)
 
 
-def _encoded(failure: Failure) -> Iterable[tuple[bytes, bytes]]:
-    for name, value in (failure.headers or {}).items():
+def _encoded(failure: Failure) -> Iterator[tuple[bytes, bytes]]:
+    """The failure's own headers; one that can't be sent is dropped, because the answer must go out."""
+    items: Any = getattr(failure.headers, "items", tuple)  # what is no mapping counts as none
+    for name, value in items():
         try:
-            pair = name.lower().encode("latin-1"), value.encode("latin-1")
-        except (AttributeError, UnicodeEncodeError):
+            pair = name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1")
+        except (AttributeError, UnicodeEncodeError, TypeError):
             continue
-        # A header that can't be sent is dropped; the answer must go out.
         if _FIELD_NAME.fullmatch(pair[0]) and _FIELD_VALUE.fullmatch(pair[1]):
             yield pair
 
 
-def _prefers_problem(accept: bytes | None) -> bool:
-    """Whether problem+json is asked for by name, at least as much as plain JSON (RFC 9110 §12.5.1)."""
-    if accept is None or b"problem+json" not in accept.lower():
-        return False
-    quality: dict[bytes, float] = {}
-    for part in accept.lower().split(b","):
-        kind, *parameters = (piece.strip() for piece in part.split(b";"))
-        weight = next((p[2:] for p in parameters if p.startswith(b"q=")), b"1")
-        try:
-            quality[kind] = float(weight)
-        except ValueError:
-            quality[kind] = 0.0
-    wanted = quality.get(b"application/problem+json", 0.0)
-    return wanted > 0 and wanted >= quality.get(b"application/json", 0.0)
+def _prefers_problem(scope: Scope) -> bool:
+    accept = [bytes(value) for name, value in scope["headers"] if name.lower() == b"accept"]
+    return asks_for(accept, _PROBLEM, rather_than=_JSON)
