@@ -1,27 +1,15 @@
-"""The one record per request, and the one place that watches what is sent to the client.
+"""The one record per request, and the words that every layer uses: scope, message, outcome.
 
-Every layer of the stack needs the same facts (who asks, under which id, until when, what was answered),
-so they stand once, in a `RequestContext`. The first layer that meets a request calls `observe`, which makes the
-record, puts it into a copy of the scope under `KEY` and into a `ContextVar`, and wraps `send` and `receive` once.
-Layers further in find the record and add hooks to it instead of wrapping `send` again:
-
-    async def __call__(self, scope, receive, send):
-        if KEY not in scope:                          # I am the outermost of our layers, or used alone
-            return await observe(self, scope, receive, send)
-        record = scope[KEY]
-        record.on_start.append(self._on_start)        # def _on_start(record, message): may edit message["headers"]
-        record.on_end.append(self._on_end)            # def _on_end(record): the request is over, however it ended
-        await self.app(scope, receive, send)
-
-A hook is telemetry: when it raises, the exception is reported once and the response goes out unchanged.
+The record is made by the outermost layer (see `recorder.py`), stands in the scope under `KEY` and in a `ContextVar`, and
+is what the layers, the handlers and the client share.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -36,11 +24,11 @@ __all__ = (
     "Scope",
     "Send",
     "current_request",
-    "ends_response",
+    "enter_request",
     "failures",
     "header",
+    "leave_request",
     "mark_logged",
-    "observe",
     "report_failure",
     "request_scope",
     "status_outcome",
@@ -72,15 +60,6 @@ _logger = logging.getLogger("asgi_resilience")
 _current: ContextVar["RequestContext | None"] = ContextVar("asgi_resilience.request", default=None)
 
 
-class Layer(Protocol):
-    """What `observe` needs of a middleware: itself as an ASGI app, and the app that it wraps."""
-
-    @property
-    def app(self) -> ASGIApp: ...
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-
 class RequestContext:
     """Everything the layers know of one request.
 
@@ -97,6 +76,7 @@ class RequestContext:
         traced: Whether the ids are those of a span that a tracer has opened for this request; None: nobody looks for one.
         log_fields: Flat fields that stand at the top level of every log line of this request (`dd.trace_id`, …).
         clock: What `started_at` and its like were read from, in seconds; monotonic.
+        scope: As the layers see it, until the end of the response.
         started_at: When the first layer met the request.
         first_byte_at: When the response started (or the websocket was accepted), else None.
         ended_at: When the last message had been sent, or the app had ended without one, else None.
@@ -147,6 +127,7 @@ class RequestContext:
         "request_id",
         "response_started",
         "route",
+        "scope",
         "span_id",
         "started_at",
         "status",
@@ -161,6 +142,7 @@ class RequestContext:
         self.method: str = scope.get("method", "WEBSOCKET")
         self.path: str = scope["path"]
         self.clock = clock
+        self.scope: Scope | None = scope
         self.started_at = clock()
         self.on_start: list[Callable[[RequestContext, Message], None]] = []
         self.on_end: list[Callable[[RequestContext], None]] = []
@@ -226,6 +208,11 @@ def current_request() -> RequestContext | None:
     return _current.get()
 
 
+enter_request = _current.set
+"""Make a record the current request; returns the token for `leave_request`."""
+leave_request = _current.reset
+
+
 @contextmanager
 def request_scope(record: RequestContext | None) -> Generator[None]:
     """Make `record` the current request inside the block: for tests, and for work done on a request's behalf."""
@@ -255,11 +242,12 @@ def report_failure(where: object, error: Exception) -> None:
     name = getattr(where, "__qualname__", None) or type(where).__qualname__
     failures[name] = failures.get(name, 0) + 1
     if failures[name] == 1:
-        _logger.warning(
-            "%s failed; requests are answered without it. Later failures are only counted.",
-            name,
-            exc_info=error,
-        )
+        with suppress(Exception):  # logging may be what has failed
+            _logger.warning(
+                "%s failed; requests are answered without it. Later failures are only counted.",
+                name,
+                exc_info=error,
+            )
 
 
 LOGGED_MARK: Final = "__asgi_resilience_logged__"
@@ -280,182 +268,12 @@ def was_logged(error: BaseException) -> bool:
     return bool(marked)
 
 
-# ------------------------------------------------------------------------------------------------- the one recorder
-
-
-async def observe(
-    layer: Layer, scope: Scope, receive: Receive, send: Send, *, clock: Callable[[], float] = perf_counter
-) -> None:
-    """Call `layer` with a record in its scope; scopes that are neither http nor websocket go to its app untouched."""
-    kind = scope["type"]
-    if kind not in ("http", "websocket"):
-        await layer.app(scope, receive, send)
-        return
-    record = RequestContext(scope, clock)
-    recorder = _record_http if kind == "http" else _record_websocket
-    token = _current.set(record)
-    try:
-        await layer({**scope, KEY: record}, _watch_receive(record, receive), recorder(record, send))
-    except BaseException as error:
-        if record.exception is None:
-            record.exception = error
-        raise
-    finally:
-        _finish(record)
-        _current.reset(token)
-        # An exception holds its traceback, the traceback this frame, and this frame the record: cut the ring.
-        record.exception = None
-
-
-def ends_response(message: Message, *, trailers: bool) -> bool:
-    """Whether a message is the last of an HTTP response; `trailers`: its start has announced them."""
-    kind = message["type"]
-    if kind in ("http.response.body", "http.response.zerocopysend"):
-        return not trailers and not message.get("more_body", False)
-    if kind == "http.response.pathsend":
-        return not trailers
-    return kind == "http.response.trailers" and not message.get("more_trailers", False)
-
-
-def _watch_receive(record: RequestContext, receive: Receive) -> Receive:
-    async def watched() -> Message:
-        message = await receive()
-        if not record.complete and message["type"] in ("http.disconnect", "websocket.disconnect"):
-            record.client_gone = True
-        return message
-
-    return watched
-
-
-def _record_http(record: RequestContext, send: Send) -> Send:
-    trailers = False
-    headers: Any = ()
-
-    async def recorder(message: Message) -> None:
-        nonlocal trailers, headers
-        kind = message["type"]
-        if kind == "http.response.body":
-            record.bytes_sent += len(message.get("body", b""))
-        elif kind == "http.response.start":
-            message = _start(record, message, message["status"])
-            trailers = message.get("trailers", False)
-            headers = message.get("headers", ())
-        elif kind == "http.response.pathsend":
-            record.bytes_sent += _announced_length(headers)
-        elif kind == "http.response.zerocopysend":
-            record.bytes_sent += message.get("count") or 0
-        try:
-            await send(message)
-        except OSError:  # ASGI 2.4: the server tells of a client that has gone
-            record.client_gone = True
-            raise
-        if ends_response(message, trailers=trailers):
-            _complete(record)
-
-    return recorder
-
-
-def _announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name.lower() == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
-
-
-def _record_websocket(record: RequestContext, send: Send) -> Send:
-    async def recorder(message: Message) -> None:
-        kind = message["type"]
-        last = False
-        if kind == "websocket.send":
-            text = message.get("text") or ""
-            size = len(text) if text.isascii() else len(text.encode(errors="replace"))
-            record.bytes_sent += len(message.get("bytes") or b"") or size
-        elif kind == "websocket.accept":
-            message = _start(record, message, 101)
-        elif kind == "websocket.close":
-            record.close_code = message.get("code", 1000)
-            if not record.response_started:
-                record.status = 403  # ASGI: closing before accepting answers the handshake with 403
-            last = True
-        elif kind == "websocket.http.response.start":
-            message = _start(record, message, message["status"])
-        elif kind == "websocket.http.response.body":
-            record.bytes_sent += len(message.get("body", b""))
-            last = not message.get("more_body", False)
-        try:
-            await send(message)
-        except OSError:
-            record.client_gone = True
-            raise
-        if last:
-            _complete(record)
-
-    return recorder
-
-
-def _start(record: RequestContext, message: Message, status: int) -> Message:
-    if record.response_started:
-        return message  # a second start is the app's mistake and the server's to refuse
-    record.first_byte_at = record.clock()
-    record.status = status
-    record.response_started = True
-    hooks = record.on_start
-    if hooks:
-        # `headers` may be absent, and may be an iterable that can be read only once.
-        message = {**message, "headers": list(message.get("headers", ()))}
-        for hook in hooks:
-            try:
-                hook(record, message)
-            except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-                report_failure(hook, error)
-        hooks.clear()  # a hook may hold the scope, which holds this record
-    return message
-
-
-def _complete(record: RequestContext) -> None:
-    record.complete = True
-    record.ended_at = record.clock()
-    # A framework that answers 500 by itself raises the exception right after; the end of the request can tell of it.
-    if record.status != _SERVER_ERROR or record.exception is not None:
-        _finish(record)
-
-
-def _finish(record: RequestContext) -> None:
-    if record.finished:
-        return
-    record.finished = True
-    if record.ended_at is None:
-        record.ended_at = record.clock()
-    if record.outcome is None:
-        record.outcome = _outcome(record)
-    record.on_start.clear()
-    hooks, record.on_end = record.on_end, []
-    for hook in hooks:
-        try:
-            hook(record)
-        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-            report_failure(hook, error)
-
-
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _BY_STATUS: Final[dict[int, Outcome]] = {408: "timeout", 429: "rate_limited", 504: "timeout"}
-
-
-def _outcome(record: RequestContext) -> Outcome:
-    status = record.status
-    if record.kind == "websocket" and status == 101:  # noqa: PLR2004 - switching protocols
-        return "server_error" if record.exception is not None and not record.client_gone else "ok"
-    if not record.complete:
-        if record.client_gone or (
-            record.exception is not None and not isinstance(record.exception, Exception)
-        ):
-            return "aborted_by_client"
-        return "truncated" if record.response_started else "server_error"
-    return "server_error" if status is None else status_outcome(status)
 
 
 def status_outcome(status: int) -> Outcome:
     """How a request ended that was answered completely, with this status."""
     if status >= _CLIENT_ERROR:
         return _BY_STATUS.get(status) or ("server_error" if status >= _SERVER_ERROR else "client_error")
-    return "ok" if status < 300 else "redirect"  # noqa: PLR2004
+    return "ok" if status < 300 else "redirect"  # noqa: PLR2004 - the class of redirects

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from asgi_resilience import stack
-from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send, observe
+from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send
+from asgi_resilience.recorder import observe
 from benchmarks import instructions
 from benchmarks.command import main
 from benchmarks.report import Answer, Table

@@ -13,14 +13,13 @@ from asgi_resilience.context import (
     KEY,
     RequestContext,
     current_request,
-    ends_response,
     header,
     mark_logged,
-    observe,
     report_failure,
     request_scope,
     was_logged,
 )
+from asgi_resilience.recorder import ends_response, observe
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 
 START = {"type": "http.response.start", "status": 200}

@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from anyio.lowlevel import checkpoint
 
-from asgi_resilience.context import ASGIApp, Message, Receive, RequestContext, Scope, Send, ends_response
+from asgi_resilience.context import ASGIApp, Message, Receive, RequestContext, Scope, Send
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import AppError, RequestTimedOut
+from asgi_resilience.recorder import ends_response
 from asgi_resilience.timeouts import Timeouts
 
 __all__ = ("ANSWERED", "CUT", "DONE", "GRACE", "STREAMING", "WAITING", "Exchange", "Overrun")

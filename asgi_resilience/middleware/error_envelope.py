@@ -10,6 +10,8 @@ connection. What a framework answers by itself (a plain-text 404 or 405, a text 
 """
 
 import logging
+from collections.abc import Awaitable
+from math import inf
 from typing import Any
 
 from starlette.exceptions import WebSocketException
@@ -25,16 +27,20 @@ from asgi_resilience.context import (
     Scope,
     Send,
     mark_logged,
-    observe,
+    report_failure,
 )
 from asgi_resilience.error_catalogue import Failure
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.plain_error import PlainError
+from asgi_resilience.recorder import observe
 
 __all__ = ("ErrorEnvelopeMiddleware",)
 
 _logger = logging.getLogger("asgi_resilience.error")
-_SERVER_ERROR = 500
+_CLIENT_ERROR, _SERVER_ERROR = 400, 500
+_LONGEST_REASON = 123  # bytes, RFC 6455 §5.5
+_LEAVES_TOLD = 3
+_SILENCE = "The app returned without sending a response"
 _DISCONNECTED = (OSError, ClientDisconnect, WebSocketDisconnect)
 
 
@@ -54,7 +60,7 @@ class ErrorEnvelopeMiddleware:
         errors: How the answers look.
 
     Raises:
-        ValueError: `rewrite_limit` is negative.
+        ValueError: `rewrite_limit` is negative or infinite.
     """
 
     def __init__(
@@ -66,10 +72,10 @@ class ErrorEnvelopeMiddleware:
         reraise: bool = True,
         errors: ErrorRenderer | None = None,
     ) -> None:
-        if rewrite_limit < 0:
+        if not 0 <= rewrite_limit < inf:
             raise ValueError(f"rewrite_limit={rewrite_limit!r}: expected bytes, 0 or more")
         self.app = app
-        self._rewrite_from = 400 if rewrite else 1000
+        self._rewrite_from = _CLIENT_ERROR if rewrite else inf
         self._rewrite_limit = rewrite_limit
         self._reraise = reraise
         self._errors = errors or ErrorRenderer()
@@ -105,22 +111,23 @@ class ErrorEnvelopeMiddleware:
         try:
             await self.app(scope, receive, send_wrapper)
         except Exception as error:
-            failure = self._note(record, error)
-            if held is not None and held.pending:
-                held.discard()
-                await self._answer(scope, send, failure, headers=held.kept())
-            elif started or record.client_gone:
+            pending = held if held is not None and held.pending else None
+            too_late = pending is None and started
+            failure = self._note(record, error, too_late=too_late)
+            if too_late or (pending is None and record.client_gone):
+                if record.complete and not self._reraise:
+                    return
                 raise
-            else:
-                await self._answer(scope, send, failure)
+            if pending is not None:
+                pending.discard()
+            await self._answer(scope, send, failure, headers=() if pending is None else pending.kept())
             if not failure.known and self._reraise:
                 raise
             return
         if held is not None:
-            await held.finish()
+            await _unless_gone(record, held.finish())
         elif not started and not record.client_gone:
-            silence = NoResponseError("The app returned without sending a response")
-            await self._answer(scope, send, self._note(record, silence))
+            await self._answer(scope, send, self._note(record, NoResponseError(_SILENCE)))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         record: RequestContext = scope[KEY]
@@ -141,48 +148,77 @@ class ErrorEnvelopeMiddleware:
             if closed or record.client_gone:
                 raise
             record.error_message = error.reason or None
-            await send({"type": "websocket.close", "code": error.code, "reason": error.reason})
+            reason = error.reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+            await _unless_gone(
+                record, send({"type": "websocket.close", "code": error.code, "reason": reason})
+            )
         except Exception as error:
-            failure = self._note(record, error)
+            failure = self._note(record, error, too_late=closed)
             if closed or record.client_gone:
+                if record.complete and not self._reraise:
+                    return
                 raise
             await self._answer(scope, send, failure, accepted=accepted)
             if not failure.known and self._reraise:
                 raise
+        else:
+            if not (accepted or closed or record.client_gone):
+                await self._answer(scope, send, self._note(record, NoResponseError(_SILENCE)))
 
     async def _answer(self, scope: Scope, send: Send, failure: Failure, **options: Any) -> None:
-        record: RequestContext = scope[KEY]
-        try:
-            await self._errors.answer(scope, send, failure, **options)
-        except OSError:
-            # Nobody is left to answer, and what failed before must not be hidden from who stands outside.
-            if not record.client_gone:
-                raise
+        await _unless_gone(scope[KEY], self._errors.answer(scope, send, failure, **options))
 
-    def _note(self, record: RequestContext, error: Exception) -> Failure:
-        """Classify an exception, and see to it that it is logged exactly once."""
+    def _note(self, record: RequestContext, error: Exception, *, too_late: bool = False) -> Failure:
+        """Classify an exception, and see to it that it is logged exactly once.
+
+        One that comes too late to be answered breaks a response, and is as bad as any of the server's own.
+        """
         failure = self._errors.catalogue.classify(error)
+        if record.client_gone and isinstance(error, _DISCONNECTED):
+            return failure
+        facts: Any = getattr(failure.context, "items", tuple)  # what is no mapping counts as none
+        for name, value in facts():
+            record.bind(**{str(name): value})
         if record.finished:  # the request's line is written: this is a background task
             _log("Failed after the response was complete", record, error, failure)
             return failure
-        if record.client_gone and isinstance(error, _DISCONNECTED):
-            return failure
         record.error_code = failure.spec.code
-        record.error_message = str(error) or type(error).__name__
-        if failure.context:
-            record.bind(**failure.context)
-        if failure.spec.status >= _SERVER_ERROR:
+        record.error_message = _text(error)
+        if too_late or failure.spec.status >= _SERVER_ERROR:
             record.exception = error
             if not record.logged:
                 _log(record.error_message, record, error, failure)
         return failure
 
 
+async def _unless_gone(record: RequestContext, sending: Awaitable[None]) -> None:
+    """Send; when nobody is left to answer, what failed before must not be hidden from who stands outside."""
+    try:
+        await sending
+    except OSError:
+        if not record.client_gone:
+            raise
+
+
+def _text(error: BaseException) -> str:
+    """What the log says of an exception: its text, and for a group that of the first leaves."""
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - the exception of a `__str__` must not take the place of the one that it tells of
+        text = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {'; '.join(map(_text, error.exceptions[:_LEAVES_TOLD]))}"
+    return text
+
+
 def _log(message: str, record: RequestContext, error: Exception, failure: Failure) -> None:
-    _logger.error(
-        "%s",
-        message,
-        exc_info=error,
-        extra={"code": failure.spec.code, "method": record.method, "path": record.path},
-    )
+    try:
+        _logger.error(
+            "%s",
+            message,
+            exc_info=error,
+            extra={"code": failure.spec.code, "method": record.method, "path": record.path},
+        )
+    except Exception as mistake:  # noqa: BLE001 - a log filter that raises must not change the answer
+        report_failure(_log, mistake)
     mark_logged(error)

@@ -5,17 +5,9 @@ from functools import partial
 from time import perf_counter
 from typing import Final
 
-from asgi_resilience.context import (
-    KEY,
-    ASGIApp,
-    Receive,
-    RequestContext,
-    Scope,
-    Send,
-    observe,
-    report_failure,
-)
+from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, report_failure
 from asgi_resilience.metric_sink import NULL, MetricSink, Tags
+from asgi_resilience.recorder import observe
 from asgi_resilience.route import note_route
 
 __all__ = ("MetricsMiddleware",)

@@ -22,7 +22,6 @@ from asgi_resilience.context import (
     Scope,
     Send,
     header,
-    observe,
     report_failure,
 )
 from asgi_resilience.error_response import ErrorRenderer
@@ -32,6 +31,7 @@ from asgi_resilience.peers import TrustedProxies, network_key
 from asgi_resilience.quota.fields import QuotaPolicy
 from asgi_resilience.quota.gcra import AsyncQuotaStore, Decision, QuotaStore, RateLimit, Rules, decide
 from asgi_resilience.quota.memory import MemoryQuota
+from asgi_resilience.recorder import observe
 
 __all__ = ("Limit", "RateLimitMiddleware", "UnknownClient")
 

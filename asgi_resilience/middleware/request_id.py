@@ -20,10 +20,10 @@ from asgi_resilience.context import (
     RequestContext,
     Scope,
     Send,
-    observe,
     report_failure,
 )
 from asgi_resilience.peers import TrustedProxies, peer
+from asgi_resilience.recorder import observe
 
 __all__ = ("RequestIDMiddleware", "new_request_id")
 

@@ -16,13 +16,14 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, header, observe
+from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, header
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.errors import RequestTimedOut
 from asgi_resilience.exchange.structured import StructuredExchange
 from asgi_resilience.exchange.task import TaskExchange
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies, peer
+from asgi_resilience.recorder import observe
 from asgi_resilience.timeouts import Timeouts
 
 __all__ = ("TimeoutMiddleware", "Timeouts")

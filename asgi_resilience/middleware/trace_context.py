@@ -20,10 +20,10 @@ from asgi_resilience.context import (
     Scope,
     Send,
     current_request,
-    observe,
     report_failure,
 )
 from asgi_resilience.peers import TrustedProxies, peer
+from asgi_resilience.recorder import observe
 from asgi_resilience.route import note_route
 from asgi_resilience.telemetry.tracing import Span, Tracing, find_tracing, require_tracing
 from asgi_resilience.traceparent import (

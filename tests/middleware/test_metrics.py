@@ -10,9 +10,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from asgi_resilience import context
-from asgi_resilience.context import KEY, observe
+from asgi_resilience.context import KEY
 from asgi_resilience.metric_sink import NULL
 from asgi_resilience.middleware.metrics import MetricsMiddleware
+from asgi_resilience.recorder import observe
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 
 pytestmark = pytest.mark.anyio

@@ -9,13 +9,14 @@ from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 
 from asgi_resilience import context
-from asgi_resilience.context import KEY, observe
+from asgi_resilience.context import KEY
 from asgi_resilience.error_catalogue import ErrorCatalogue
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.quota.gcra import RateLimit
 from asgi_resilience.quota.memory import MemoryQuota
+from asgi_resilience.recorder import observe
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,11 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from asgi_resilience.context import KEY, current_request, observe
+from asgi_resilience.context import KEY, current_request
 from asgi_resilience.errors import RequestTimedOut
 from asgi_resilience.exchange.task import _where
 from asgi_resilience.middleware.timeout import TimeoutMiddleware
+from asgi_resilience.recorder import observe
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 from asgi_resilience.timeouts import Timeouts
 

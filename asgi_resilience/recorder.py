@@ -1,0 +1,220 @@
+"""The one place that watches what is sent to the client.
+
+The first layer that meets a request calls `observe`, which makes the record, puts it into a copy of the scope under
+`KEY` and into a `ContextVar`, and wraps `send` and `receive` once. Layers further in find the record and add hooks to
+it instead of wrapping `send` again:
+
+    async def __call__(self, scope, receive, send):
+        record = scope.get(KEY)
+        if record is None:                            # I am the outermost of our layers, or used alone
+            return await observe(self, scope, receive, send)
+        record.on_start.append(self._on_start)        # def _on_start(record, message): may edit message["headers"]
+        record.on_end.append(self._on_end)            # def _on_end(record): the request is over, however it ended
+        await self.app(scope, receive, send)
+
+A hook is telemetry: when it raises, the exception is reported once and the response goes out unchanged. It finds the
+scope, as the layers see it, in `record.scope`, which is cut at the end so that the two don't hold each other.
+"""
+
+from collections.abc import Callable, Iterable
+from time import perf_counter
+from typing import Any, Protocol
+
+from asgi_resilience.context import (
+    KEY,
+    ASGIApp,
+    Message,
+    Outcome,
+    Receive,
+    RequestContext,
+    Scope,
+    Send,
+    enter_request,
+    leave_request,
+    report_failure,
+    status_outcome,
+)
+
+__all__ = ("ends_response", "observe")
+
+_INTERNAL_SERVER_ERROR = 500
+_ERROR = 300  # statuses below it are simply ok
+
+
+class Layer(Protocol):
+    """What `observe` needs of a middleware: itself as an ASGI app, and the app that it wraps."""
+
+    @property
+    def app(self) -> ASGIApp: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+async def observe(
+    layer: Layer, scope: Scope, receive: Receive, send: Send, *, clock: Callable[[], float] = perf_counter
+) -> None:
+    """Call `layer` with a record in its scope; scopes that are neither http nor websocket go to its app untouched."""
+    kind = scope["type"]
+    if kind not in ("http", "websocket"):
+        await layer.app(scope, receive, send)
+        return
+    record = RequestContext(scope, clock)
+    record.scope = inner = {**scope, KEY: record}
+
+    async def watched_receive() -> Message:
+        message = await receive()
+        if not record.complete and message["type"] in ("http.disconnect", "websocket.disconnect"):
+            record.client_gone = True
+        return message
+
+    token = enter_request(record)
+    try:
+        await layer(inner, watched_receive, (_http if kind == "http" else _websocket)(record, send))
+    except BaseException as error:
+        if record.exception is None:
+            record.exception = error
+        raise
+    finally:
+        if not record.finished:
+            _finish(record)
+        leave_request(token)
+        # An exception holds its traceback, the traceback this frame, and this frame the record: cut the ring.
+        record.exception = None
+
+
+def ends_response(message: Message, *, trailers: bool) -> bool:
+    """Whether a message is the last of an HTTP response; `trailers`: its start has announced them."""
+    kind = message["type"]
+    if kind in ("http.response.body", "http.response.zerocopysend"):
+        return not trailers and not message.get("more_body", False)
+    if kind == "http.response.pathsend":
+        return not trailers
+    return kind == "http.response.trailers" and not message.get("more_trailers", False)
+
+
+def _http(record: RequestContext, send: Send) -> Send:
+    trailers = False
+    headers: Any = ()
+
+    async def recorder(message: Message) -> None:
+        nonlocal trailers, headers
+        kind = message["type"]
+        if kind == "http.response.body":
+            record.bytes_sent += len(message.get("body", b""))
+            last = not trailers and not message.get("more_body", False)
+        elif kind == "http.response.start":
+            message = _start(record, message, message["status"])
+            trailers = message.get("trailers", False)
+            headers = message.get("headers", ())
+            last = False
+        else:
+            if kind == "http.response.pathsend":
+                record.bytes_sent += _announced_length(headers)
+            elif kind == "http.response.zerocopysend":
+                record.bytes_sent += message.get("count") or 0
+            last = ends_response(message, trailers=trailers)
+        try:
+            await send(message)
+        except OSError:  # ASGI 2.4: the server tells of a client that has gone
+            record.client_gone = True
+            raise
+        if last:
+            _complete(record)
+
+    return recorder
+
+
+def _announced_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    for name, value in headers:
+        if name.lower() == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _websocket(record: RequestContext, send: Send) -> Send:
+    async def recorder(message: Message) -> None:
+        kind = message["type"]
+        last = False
+        if kind == "websocket.send":
+            text = message.get("text") or ""
+            size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+            record.bytes_sent += len(message.get("bytes") or b"") or size
+        elif kind == "websocket.accept":
+            message = _start(record, message, 101)
+        elif kind == "websocket.close":
+            record.close_code = message.get("code", 1000)
+            if not record.response_started:
+                record.status = 403  # ASGI: closing before accepting answers the handshake with 403
+            last = True
+        elif kind == "websocket.http.response.start":
+            message = _start(record, message, message["status"])
+        elif kind == "websocket.http.response.body":
+            record.bytes_sent += len(message.get("body", b""))
+            last = not message.get("more_body", False)
+        try:
+            await send(message)
+        except OSError:
+            record.client_gone = True
+            raise
+        if last:
+            _complete(record)
+
+    return recorder
+
+
+def _start(record: RequestContext, message: Message, status: int) -> Message:
+    if record.response_started:
+        return message  # a second start is the app's mistake and the server's to refuse
+    record.first_byte_at = record.clock()
+    record.status = status
+    record.response_started = True
+    hooks = record.on_start
+    if hooks:
+        # `headers` may be absent, and may be an iterable that can be read only once.
+        message = {**message, "headers": [*message.get("headers", ())]}
+        for hook in hooks:
+            try:
+                hook(record, message)
+            except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+                report_failure(hook, error)
+        hooks.clear()
+    return message
+
+
+def _complete(record: RequestContext) -> None:
+    record.complete = True
+    record.ended_at = record.clock()
+    # A framework that answers 500 by itself raises the exception right after; the end of the request can tell of it.
+    if (record.status != _INTERNAL_SERVER_ERROR or record.exception is not None) and not record.finished:
+        _finish(record)
+
+
+def _finish(record: RequestContext) -> None:
+    record.finished = True
+    if record.ended_at is None:
+        record.ended_at = record.clock()
+    if record.outcome is None:
+        record.outcome = _outcome(record)
+    for hook in record.on_end:
+        try:
+            hook(record)
+        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+            report_failure(hook, error)
+    record.on_start.clear()
+    record.on_end.clear()
+    record.scope = None
+
+
+def _outcome(record: RequestContext) -> Outcome:
+    status = record.status
+    if record.complete and status is not None and status < _ERROR and record.kind == "http":
+        return "ok"
+    if record.kind == "websocket" and status == 101:  # noqa: PLR2004 - switching protocols
+        return "server_error" if record.exception is not None and not record.client_gone else "ok"
+    if not record.complete:
+        if record.client_gone or (
+            record.exception is not None and not isinstance(record.exception, Exception)
+        ):
+            return "aborted_by_client"
+        return "truncated" if record.response_started else "server_error"
+    return "server_error" if status is None else status_outcome(status)
