@@ -16,8 +16,11 @@ from asgi_resilience.errors import (
     ValuesInvalid,
 )
 from asgi_resilience.health_check import HealthCheck
+from asgi_resilience.logs.setup import configure_logging
+from asgi_resilience.metric_sink import MetricSink
+from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
-from asgi_resilience.middleware.health import HealthMiddleware
+from asgi_resilience.middleware.health import HealthMiddleware, drain
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
@@ -29,6 +32,7 @@ from asgi_resilience.stack import stack, wrap
 from asgi_resilience.timeouts import Timeouts
 
 __all__ = (
+    "AccessLogMiddleware",
     "AppError",
     "BadGateway",
     "Conflict",
@@ -37,6 +41,7 @@ __all__ = (
     "HealthCheck",
     "HealthMiddleware",
     "InvalidRequest",
+    "MetricSink",
     "MetricsMiddleware",
     "NotAuthenticated",
     "NotFound",
@@ -53,7 +58,9 @@ __all__ = (
     "Timeouts",
     "TraceContextMiddleware",
     "ValuesInvalid",
+    "configure_logging",
     "current_request",
+    "drain",
     "map_exception",
     "register_error",
     "stack",

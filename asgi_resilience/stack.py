@@ -13,6 +13,8 @@ from starlette.middleware import Middleware
 
 from asgi_resilience.context import ASGIApp
 from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.logs.schema import LineFormatter
+from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
@@ -29,6 +31,7 @@ _LAYERS = (
     HealthMiddleware,
     RequestIDMiddleware,
     TraceContextMiddleware,
+    AccessLogMiddleware,
     MetricsMiddleware,
     ErrorEnvelopeMiddleware,
     RateLimitMiddleware,
@@ -102,6 +105,21 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     if settings.trace_context:
         layers.append(
             Middleware(TraceContextMiddleware, service=service, environment=environment, version=version)
+        )
+    if settings.access_log:
+        layers.append(
+            Middleware(
+                AccessLogMiddleware,
+                level=settings.log_level,
+                sample_rate=settings.access_log_sample_rate,
+                slow=settings.access_log_slow,
+                exclude_paths=settings.access_log_exclude_paths,
+                client_error_level=settings.client_error_level,
+                trusted_proxies=proxies,
+                formatter=LineFormatter(
+                    service=service, environment=environment, version=version, redactor=settings.redactor()
+                ),
+            )
         )
     if settings.metrics:
         layers.append(Middleware(MetricsMiddleware, sink=settings.metric_sink))
