@@ -7,7 +7,8 @@ In order, in one namespace and one directory:
 - ```console and ```sh: `asgi-resilience run …` and `uvicorn …` start that server for good (on a free port, in place of
   the one before), or to its end when the page shows what it prints; `curl …` asks it, and must get what is shown. Other
   commands are the reader's.
-- ```json title="Log" is a line that the server has written since the last command.
+- ```json title="Log" is a line that the server has written since the last command; when no server runs yet, one that it
+  has written by the end of the page.
 
 In what is shown, `…` at the end of a line or a string stands for the rest of it, a line `…` for any lines, and a JSON
 member `"…": "…"` for further members. Ids, times and durations are not compared.
@@ -43,6 +44,7 @@ VOLATILE = (
     (re.compile(r"^date: .*$", re.MULTILINE | re.IGNORECASE), "date: …"),
     (re.compile(r"\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b"), "0"),
     (re.compile(r"(?<=;)(r|t)=\d+"), r"\1=…"),
+    (re.compile(r'"uptime_seconds":\d+'), '"uptime_seconds":0'),
     (re.compile(r"\d+(\.\d+)? ?ms"), "… ms"),
 )
 NUMBERS = ("duration", "duration_ms", "ttfb_ms", "uptime_seconds", "network.client.port")
@@ -127,7 +129,11 @@ class Server:
         self._output = self._process.stdout
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait(lambda: self.port, "its port")
+        try:
+            self.wait(lambda: self.port, "its port")
+        except AssertionError:
+            self.stop()
+            raise
 
     def _read(self) -> None:
         for line in self._output:
@@ -150,7 +156,10 @@ class Server:
     def stop(self) -> None:
         """End it in an orderly way."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(PATIENCE)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            self._process.kill()
         self._reader.join()
         self._output.close()
 
@@ -169,12 +178,16 @@ class Page:
         self.output = ""
         self.server: Server | None = None
         self.seen = 0
+        self.announced: list[tuple[Block, str]] = []
 
     def run(self) -> None:
         """Execute every block, and stop the server at the end."""
         try:
             for block in blocks(self.path):
                 self.block(block, f"{self.path}:{block.line}")
+            self.seen = 0
+            for block, where in self.announced:
+                self.log(json.loads(block.text), where)
         finally:
             if self.server:
                 self.server.stop()
@@ -190,6 +203,8 @@ class Page:
             self.output = printed.getvalue()
         elif block.language == "text" and block.title == "Output":
             expect(block.text, self.output, where)
+        elif block.language == "json" and block.title == "Log" and not self.server:
+            self.announced.append((block, where))
         elif block.language == "json" and block.title == "Log":
             self.log(json.loads(block.text), where)
         elif block.language == "sh":

@@ -29,7 +29,7 @@ FLOORS = (
         *("quota.gcra", "slo", "timeouts", "traceparent"),
     ),
     ("context", "error_specs", "logs.redaction", "quota"),
-    ("error_catalogue", "logs", "peers", "route", "settings", "telemetry"),
+    ("error_catalogue", "logs", "peers", "recorder", "route", "settings", "telemetry"),
     ("error_response",),
     ("exchange", "plain_error"),
     # the layers and the policies
