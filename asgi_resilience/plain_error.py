@@ -4,24 +4,27 @@ Frameworks answer many errors themselves, as plain text or HTML. Such an answer 
 start can wait for its body, and then the envelope goes out in its place. Anything else is let through as it was.
 
 A 500 is held until the app ends: a framework that answers an exception with a text 500 raises that exception right
-after, and the exception may well mean a 404.
+after, and the exception may well mean a 404. (A plain 500 with a background task thus waits for the task.)
 """
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Final
 
 from asgi_resilience.context import Message, Scope, Send
 from asgi_resilience.error_catalogue import Failure
 from asgi_resilience.error_response import ErrorRenderer, retry_after_seconds
+from asgi_resilience.error_specs import is_error_status, standard_phrase
 
 __all__ = ("PlainError",)
 
 _INTERNAL_SERVER_ERROR: Final = 500
 _LONGEST_DETAILS: Final = 500  # characters
+_MOST_DIGITS: Final = 18
 # They describe the body that is replaced (RFC 9110 §8), or are set anew.
 _OF_THE_BODY: Final = frozenset(
     (
+        *(b"content-type", b"content-length", b"content-encoding", b"content-language", b"content-location"),
+        *(b"content-range", b"content-disposition", b"content-digest", b"content-md5"),
         b"accept-ranges",
         b"etag",
         b"last-modified",
@@ -60,16 +63,23 @@ class PlainError:
     @staticmethod
     def looks_like(start: Message, limit: int) -> bool:
         """Whether an answer with this start may be a framework's error page; its body may still tell otherwise."""
-        kind = None
+        if not is_error_status(start["status"]) or start.get("trailers", False):
+            return False
+        kind, empty = None, False
         for name, value in start["headers"]:
             lower = name.lower()
             if lower == b"content-type":
                 kind = value.lower().partition(b";")[0].strip()
-            elif lower == b"content-encoding" or (
-                lower == b"content-length" and (not value.isdigit() or int(value) > limit)
+            elif (
+                lower == b"content-length"
+                and value.isdigit()
+                and len(value) <= _MOST_DIGITS
+                and int(value) <= limit
             ):
+                empty = int(value) == 0
+            elif lower in (b"content-encoding", b"content-length"):
                 return False
-        return kind in (None, b"text/plain", b"text/html") and not start.get("trailers", False)
+        return empty or kind in (None, b"text/plain", b"text/html")
 
     async def take(self, message: Message) -> bool:
         """Hold one more message; False: it is not held, and everything before it has been sent."""
@@ -107,7 +117,7 @@ class PlainError:
         return [
             (name.lower(), value)
             for name, value in self._start["headers"]
-            if not name.lower().startswith(b"content-") and name.lower() not in _OF_THE_BODY
+            if name.lower() not in _OF_THE_BODY
         ]
 
     def discard(self) -> None:
@@ -132,7 +142,7 @@ class PlainError:
             text = body.decode().strip()
         except UnicodeDecodeError:
             return None
-        if not text or len(text) > _LONGEST_DETAILS or text.lower() == _phrase(status).lower():
+        if not text or len(text) > _LONGEST_DETAILS or text.lower() == standard_phrase(status).lower():
             return None
         return text
 
@@ -145,10 +155,3 @@ class PlainError:
 
 def _value(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
     return next((value for name, value in headers if name.lower() == wanted), None)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -46,11 +46,16 @@ class Answer:
         return sum(map(len, self.parts))
 
     @property
+    def announced_empty(self):
+        return not self.size and self.length == "right"
+
+    @property
     def rewritable(self):
         """The rule: short, plain or empty, in one piece or announced, and nothing but body messages."""
         return (
             self.status >= 400
-            and (self.kind in PLAIN or (self.kind is None and not self.size))
+            and (self.kind in PLAIN or not self.size)
+            and (self.kind not in OTHER or self.announced_empty)
             and self.length not in ("wrong", "words")
             and not self.encoding
             and self.between == "nothing"
@@ -167,7 +172,7 @@ def _still_held(answer, sent):
     return (
         answer.status >= 400
         and answer.between != "hint"
-        and (answer.kind in PLAIN or (answer.kind is None and not size))
+        and (answer.kind in PLAIN or (answer.kind is None and not size) or answer.announced_empty)
         and answer.length not in ("wrong", "words")
         and not answer.encoding
         and size <= LIMIT

@@ -159,7 +159,7 @@ def without_added_headers(message):
 )
 @given(script=scripts())
 def test_what_goes_in_comes_out(backend, name, script):
-    """Messages pass unchanged; an exception denies the handshake, or closes with the error's code as its reason."""
+    """Messages pass unchanged; an exception, or silence, denies the handshake or closes with the error's code as its reason."""
     sink = CountingSink()
     bare = run(backend, script, layer("nothing", sink))
     wrapped = run(backend, script, layer(name, sink))
@@ -167,9 +167,10 @@ def test_what_goes_in_comes_out(backend, name, script):
     seen, exception = wrapped.messages, bare.exception
     over = bare.sent("websocket.close", "websocket.http.response.start")
     gone = any(message["type"] == "websocket.disconnect" for message in bare.received)
-    if name in ANSWERS_ERRORS and isinstance(exception, Exception) and not over and not gone:
+    silent = exception is None and not bare.cancelled and not bare.sent("websocket.accept")
+    if name in ANSWERS_ERRORS and (isinstance(exception, Exception) or silent) and not over and not gone:
         answer, seen = seen[len(bare.messages) :], seen[: len(bare.messages)]
-        failure = catalogue.classify(exception)
+        failure = catalogue.classify(RuntimeError() if silent else exception)
         if script.ending == "websocket":
             assert answer == [{"type": "websocket.close", "code": 4001, "reason": "asked for"}]
             exception = None
