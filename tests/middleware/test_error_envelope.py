@@ -451,7 +451,8 @@ async def test_a_router_s_own_404_and_405_become_envelopes(method, path, code):
     """What Starlette answers in plain text has the one shape, and keeps Allow (edge case 70)."""
     response, end = await asked(starlette(), method=method, path=path)
     assert response.json()["error"]["code"] == code == end["error_code"]
-    assert response.headers.get("allow") == ("GET, HEAD" if method == "POST" else None)
+    allow = set(response.headers.get("allow", "").split(", "))
+    assert allow == ({"GET", "HEAD"} if method == "POST" else {""})
 
 
 async def test_head_gets_the_fields_and_no_body():
