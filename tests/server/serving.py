@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import h11
@@ -83,10 +84,15 @@ class Answer:
 
 
 class Client:
-    """One connection."""
+    """One connection, to a port of the loopback interface or to a unix socket."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, where: int | Path) -> None:
+        if isinstance(where, Path):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect(str(where))
+        else:
+            self.socket = socket.create_connection(("127.0.0.1", where), timeout=PATIENCE)
         self._protocol = h11.Connection(h11.CLIENT)
 
     def __enter__(self) -> Self:
