@@ -103,14 +103,15 @@ class Redactor:
     def text(self, text: str) -> str:
         """`text` without secrets; the same object when there are none. Never raises."""
         if len(text) > self._max_text:
-            text = self._cut(text)
+            return self._cut(text)
         if find.suspicious(text):
             text = self._redacted(text)
         for pattern in self._patterns:
             text = pattern.sub(_masked_group if pattern.groups else MARK, text)
         return text
 
-    def _redacted(self, text: str) -> str:
+    def _redacted(self, original: str) -> str:
+        text = original
         if "://" in text:
             text = find.URL_USER.sub(f"{MARK}@", text)
         if self._assigned is not None:
@@ -120,14 +121,14 @@ class Redactor:
         text = find.mask(text, find.cards(text))
         if "@" in text:
             text = find.EMAIL.sub(self._email, text)
-        return text
+        return original if text == original else text
 
     def _cut(self, text: str) -> str:
         """The head of `text`. A secret that the limit cuts in two may not be recognised: so the edge goes too."""
         head = self.text(text[: self._max_text])
-        edge = head[-2 * _EDGE : -_EDGE]
-        edge = edge.rpartition(" ")[0] or edge
-        return f"{head[: -2 * _EDGE]}{edge} …[{len(text) - self._max_text} more characters]"
+        head = head[: min(len(head), self._max_text) - _EDGE]
+        space = head.rfind(" ", len(head) - _EDGE)
+        return f"{head[:space] if space > 0 else head} …[{len(text) - self._max_text} more characters]"
 
     # ------------------------------------------------------------------------------------------------- structures
 

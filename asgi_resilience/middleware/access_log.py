@@ -12,7 +12,6 @@ server says of the same exception.
 
 import random
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import perf_counter
 from typing import Final, Literal
 
@@ -120,10 +119,10 @@ class AccessLogMiddleware:
             return await observe(self, scope, receive, send, clock=self._clock)
         if not record.logged:
             record.logged = True
-            record.on_end.append(partial(self._on_end, scope))
+            record.on_end.append(self._on_end)
         return await self.app(scope, receive, send)
 
-    def _on_end(self, scope: Scope, record: RequestContext) -> None:
+    def _on_end(self, record: RequestContext) -> None:
         status = record.status or 0
         failed = status >= _SERVER_ERROR or record.outcome in _FAILURE
         level = "ERROR" if failed else self._client_error_level if status >= _CLIENT_ERROR else "INFO"
@@ -137,6 +136,7 @@ class AccessLogMiddleware:
                 sample_rate = self._sample_rate
                 if self._random() >= sample_rate:
                     return
+        scope = record.scope or {"headers": ()}
         if record.client_address is None:
             record.client_address = self._proxies.client(scope)
         if record.route is None:
