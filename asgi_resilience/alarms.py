@@ -7,12 +7,13 @@ finds a later one when it fires. So a busy service wakes about once per timeout,
 """
 
 import asyncio
+from collections.abc import Callable
 from contextvars import Context
 from math import inf
 from typing import Protocol
 from weakref import WeakKeyDictionary, ref
 
-__all__ = ("Alarms", "Expiring")
+__all__ = ("Alarms", "Expiring", "Queue")
 
 _SLACK = 0.001
 """Seconds by which an entry may expire early: uvloop counts in whole milliseconds, and would spin on the rest."""
@@ -25,13 +26,17 @@ class Expiring(Protocol):
         """Its time has come. It is no longer armed; it may arm itself again. Must not raise."""
 
 
+Queue = dict[Expiring, float]
+"""Entries of one duration, with the time at which each expires; the oldest first."""
+
+
 class Alarms:
     """Tells entries that they were not disarmed in time; for one asyncio event loop, used from its thread only."""
 
     __slots__ = ("__weakref__", "_queues", "_timer", "_wakes_at")
 
     def __init__(self) -> None:
-        self._queues: dict[float, dict[Expiring, float]] = {}
+        self._queues: dict[float, Queue] = {}
         # Weak, because the handle holds the loop, and `_of_loop` must not.
         self._timer: ref[asyncio.TimerHandle] | None = None
         self._wakes_at = inf
@@ -39,30 +44,29 @@ class Alarms:
     @staticmethod
     def of(loop: asyncio.AbstractEventLoop) -> "Alarms":
         """The alarms of an event loop; made at the first call."""
-        alarms = _of_loop.get(loop)
-        if alarms is None:
-            alarms = _of_loop[loop] = Alarms()
+        global _latest  # noqa: PLW0603 - almost every process has one loop: what was found last is what is sought
+        found, alarms = _latest
+        if found() is not loop:
+            alarms = _of_loop.get(loop) or Alarms()
+            _of_loop[loop] = alarms
+            _latest = ref(loop), alarms
         return alarms
 
-    def arm(self, entry: Expiring, seconds: float, now: float) -> None:
-        """Call `entry.expire()` at `now + seconds` on the running loop's clock, unless it is disarmed before.
+    def arm(self, entry: Expiring, seconds: float, now: float) -> Queue:
+        """Call `entry.expire()` at `now + seconds` on the running loop's clock, unless it leaves the queue before.
 
-        An entry stands at most once in the queue of one duration: arming it again moves it to the end.
+        Returns the queue that it stands in; `queue.pop(entry, None)` disarms it. An entry stands in one queue at most.
         """
         queue = self._queues.get(seconds)
         if queue is None:
             queue = self._queues[seconds] = {}
-        else:
-            queue.pop(entry, None)
         when = queue[entry] = now + seconds
         if when < self._wakes_at:
             self._wake_at(when)
+        return queue
 
-    def disarm(self, entry: Expiring, seconds: float) -> None:
-        """Forget an entry that was armed with `seconds`; does nothing when it is not there."""
-        queue = self._queues.get(seconds)
-        if queue is not None:
-            queue.pop(entry, None)
+    def __bool__(self) -> bool:
+        return True
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -89,7 +93,7 @@ class Alarms:
                 self._wake_at(oldest)
 
 
-def _due(queue: dict[Expiring, float], now: float) -> list[tuple[Expiring, float]]:
+def _due(queue: Queue, now: float) -> list[tuple[Expiring, float]]:
     due: list[tuple[Expiring, float]] = []
     for entry, when in queue.items():
         if when > now:
@@ -99,3 +103,4 @@ def _due(queue: dict[Expiring, float], now: float) -> list[tuple[Expiring, float
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Alarms] = WeakKeyDictionary()
+_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Alarms] = (lambda: None, Alarms())

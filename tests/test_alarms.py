@@ -46,31 +46,31 @@ def test_an_armed_entry_expires_at_its_time():
 
 
 def test_a_disarmed_entry_never_expires():
-    """Disarming forgets the entry; disarming what is not armed does nothing."""
+    """An entry that has left its queue is not told."""
 
     async def main():
         loop = asyncio.get_running_loop()
         alarms, entry = Alarms.of(loop), Entry()
-        alarms.arm(entry, 30.0, loop.time())
-        alarms.disarm(entry, 30.0)
-        alarms.disarm(entry, 30.0)
-        alarms.disarm(entry, 5.0)
+        alarms.arm(entry, 30.0, loop.time()).pop(entry)
+        assert alarms
+        assert len(alarms) == 0
         await asyncio.sleep(100)
         return entry.expired_at
 
     assert run(main) is None
 
 
-def test_arming_again_moves_the_entry_to_the_end():
-    """An entry that is armed again before its time gets its whole time again."""
+def test_an_entry_that_is_armed_anew_gets_its_whole_time():
+    """An entry that leaves the queue and is armed again stands at its end."""
 
     async def main():
         loop = asyncio.get_running_loop()
         alarms, entry, other = Alarms.of(loop), Entry(), Entry()
-        alarms.arm(entry, 30.0, loop.time())
+        queue = alarms.arm(entry, 30.0, loop.time())
         await asyncio.sleep(10)
         alarms.arm(other, 30.0, loop.time())
         await asyncio.sleep(10)
+        queue.pop(entry)
         alarms.arm(entry, 30.0, loop.time())
         assert len(alarms) == 2
         await asyncio.sleep(100)
@@ -117,10 +117,10 @@ def test_an_entry_may_arm_and_disarm_others_when_it_expires():
         alarms, second, later = Alarms.of(loop), Entry(), Entry()
 
         def disarm_the_second():
-            alarms.disarm(second, 5.0)
+            queue.pop(second)
             alarms.arm(later, 5.0, loop.time())
 
-        alarms.arm(Entry(disarm_the_second), 5.0, loop.time())
+        queue = alarms.arm(Entry(disarm_the_second), 5.0, loop.time())
         alarms.arm(second, 5.0, loop.time())
         await asyncio.sleep(100)
         return second.expired_at, later.expired_at

@@ -12,7 +12,8 @@ This file holds what does not depend on the event loop; `task.py` runs it on asy
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -22,15 +23,25 @@ from asgi_resilience.errors import AppError, RequestTimedOut
 from asgi_resilience.recorder import ends_response
 from asgi_resilience.timeouts import Timeouts
 
-__all__ = ("ANSWERED", "CUT", "DONE", "GRACE", "STREAMING", "WAITING", "Exchange", "Overrun")
+__all__ = ("ANSWERED", "CUT", "DONE", "GRACE", "STREAMING", "WAITING", "Exchange")
 
 WAITING, STREAMING, DONE, ANSWERED, CUT = range(5)
-
-Overrun = Callable[[RequestContext], None]
 
 _logger = logging.getLogger("asgi_resilience.timeout")
 GRACE: Final = 1.0
 """Seconds that a handler has to end after its time is over before it counts as an overrun."""
+
+
+class Layer(Protocol):
+    """What an exchange needs of the timeout layer that it belongs to."""
+
+    @property
+    def errors(self) -> ErrorRenderer:
+        """How the 504 and the 408 look."""
+        ...
+
+    def overran(self, record: RequestContext) -> None:
+        """A handler still runs although its time was over."""
 
 
 class Exchange:
@@ -39,46 +50,45 @@ class Exchange:
     __slots__ = (
         "_body_arrived",
         "_ended",
-        "_errors",
         "_headers",
         "_idle",
+        "_layer",
+        "_now",
         "_outer_deadline",
-        "_overrun",
         "_receive",
         "_receiving",
         "_record",
         "_scope",
         "_send",
+        "_silent_since",
         "_stage",
         "_timeouts",
         "_trailers",
     )
 
+    _now: Callable[[], float]  # a backend's, set in `run`
+    _headers: Any  # set with STREAMING
+
     def __init__(
         self,
+        layer: Layer,
         timeouts: Timeouts,
-        errors: ErrorRenderer,
-        overrun: Overrun,
         record: RequestContext,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
+        self._layer = layer
         self._timeouts = timeouts
-        self._errors = errors
-        self._overrun = overrun
         self._record = record
         self._scope = scope
         self._receive = receive
         self._send = send
         self._stage = WAITING
-        self._body_arrived = False
-        self._receiving = False
-        self._trailers = False
-        self._headers: Any = ()
+        self._body_arrived = self._receiving = self._trailers = self._ended = False
         self._idle = timeouts.stream_idle
+        self._silent_since = inf  # while the app is not silent
         self._outer_deadline = record.deadline
-        self._ended = False
 
     # ------------------------------------------------------------------ what a backend provides
 
@@ -86,16 +96,8 @@ class Exchange:
         """Call the app, and return or raise as the layer should."""
         raise NotImplementedError
 
-    def arm(self, seconds: float | None) -> None:
-        """Expire after `seconds` of silence."""
-        raise NotImplementedError
-
-    def disarm(self) -> None:
-        """Undo `arm`."""
-        raise NotImplementedError
-
-    def limit_stream(self, seconds: float) -> None:
-        """Expire when the response is not complete after `seconds`, silent or not."""
+    def streams(self) -> None:
+        """The response has started: from now on, silence of more than `self._idle` seconds is too much."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -118,24 +120,20 @@ class Exchange:
         """The server's `send`, with the stages moved along."""
         stage = self._stage
         if stage == STREAMING:
-            self.disarm()
+            self._silent_since = inf
             if ends_response(message, trailers=self._trailers):
                 self._stage = DONE
-            await self._send(message)
-            if self._stage == STREAMING:
-                self.arm(self._idle)
-        elif stage == WAITING and message["type"] == "http.response.start":
-            self.disarm()
-            await self._start(message)
-        elif stage <= DONE:
-            await self._send(message)
-        elif stage == CUT:
-            raise self._cut_off()
-        else:  # The client has its answer. Yield, or an endless stream that swallowed its cancellation stops the loop.
-            self.stop()
-            await checkpoint()
+        elif stage == WAITING:
+            if message["type"] == "http.response.start":
+                message = self._start(message)
+        elif stage != DONE:
+            await self._send_late()
+            return
+        await self._send(message)
+        if self._stage == STREAMING:
+            self._silent_since = self._now()
 
-    async def _start(self, message: Message) -> None:
+    def _start(self, message: Message) -> Message:
         headers = message.get("headers", ())
         if not isinstance(headers, list | tuple):
             headers = list(headers)
@@ -146,19 +144,26 @@ class Exchange:
         self._record.deadline = self._outer_deadline
         if self._timeouts.event_stream_idle is not None and _is_event_stream(headers):
             self._idle = self._timeouts.event_stream_idle
-        if self._timeouts.stream is not None:
-            self.limit_stream(self._timeouts.stream)
-        await self._send(message)
-        self.arm(self._idle)
+        self.streams()
+        return message
+
+    async def _send_late(self) -> None:
+        if self._stage == CUT:
+            raise self._cut_off()
+        # The client has its answer. Yield, or an endless stream that swallowed its cancellation stops the loop.
+        self.stop()
+        await checkpoint()
 
     # ------------------------------------------------------------------ when the time is over
 
-    def _tolerates_silence(self) -> bool:
+    def _quiet_left(self) -> float:
+        """Seconds for which a response may go on being silent; 0 or less: it has been for too long."""
         # The content type is looked at only now: almost no response is ever silent for so long.
         if self._timeouts.event_stream_idle is None and _is_event_stream(self._headers):
             self._idle = None
-            return True
-        return False
+        if self._idle is None:
+            return inf
+        return min(self._idle, self._silent_since + self._idle - self._now())
 
     def _late_answer(self, where: str) -> tuple[AppError, list[tuple[bytes, bytes]]]:
         self._stage = ANSWERED
@@ -173,9 +178,10 @@ class Exchange:
         return RequestTimedOut(), []
 
     async def _answer(self, error: AppError, headers: list[tuple[bytes, bytes]]) -> None:
-        failure = self._errors.catalogue.classify(error)
+        errors = self._layer.errors
+        failure = errors.catalogue.classify(error)
         try:
-            await self._errors.answer(self._scope, self._send, failure, headers=headers)
+            await errors.answer(self._scope, self._send, failure, headers=headers)
         except OSError:  # the client has gone: nobody is left to answer
             pass
         except Exception:
@@ -196,7 +202,7 @@ class Exchange:
     def _count_overrun(self) -> None:
         if self._ended:
             return
-        self._overrun(self._record)
+        self._layer.overran(self._record)
 
     def _after_deadline(self, error: Exception) -> None:
         # Raised by our own `send`, or by a handler that was already told to stop: worth knowing, too late to answer.

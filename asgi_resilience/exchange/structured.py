@@ -14,14 +14,15 @@ __all__ = ("StructuredExchange",)
 class StructuredExchange(Exchange):
     """On any backend of anyio: a watcher beside the app cancels the app's scope, and answers."""
 
-    __slots__ = ("_answered", "_app_scope", "_expires_at", "_stream_ends_at")
+    __slots__ = ("_answered", "_app_scope", "_response_ends_at", "_stream_ends_at")
 
     async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = self._stream_ends_at = inf
+        self._now = anyio.current_time
+        self._response_ends_at = self._stream_ends_at = inf
         self._answered = anyio.Event()
         if self._timeouts.response is not None:
-            self._set_deadline(anyio.current_time() + self._timeouts.response)
-            self.arm(self._timeouts.response)
+            self._response_ends_at = self._now() + self._timeouts.response
+            self._set_deadline(self._response_ends_at)
         raised: BaseException | None = None
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as self._app_scope:
@@ -45,21 +46,21 @@ class StructuredExchange(Exchange):
         if self._stage == CUT:
             raise self._cut_off() from None
 
-    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = inf if seconds is None else anyio.current_time() + seconds
+    def streams(self) -> None:  # noqa: D102 - as in the base class
+        if self._timeouts.stream is not None:
+            self._stream_ends_at = self._now() + self._timeouts.stream
 
-    def disarm(self) -> None:  # noqa: D102 - as in the base class
-        self._expires_at = inf
-
-    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
-        self._stream_ends_at = anyio.current_time() + seconds
+    def _left(self) -> float:
+        if self._stage == WAITING:
+            return self._response_ends_at - self._now()
+        return min(self._stream_ends_at - self._now(), self._quiet_left())
 
     async def _watch(self) -> None:
         # A limit that is set while the watcher sleeps ends later than this nap, so it can't be overslept.
         limits = (getattr(self._timeouts, each.name) for each in fields(self._timeouts))
         nap = min((limit for limit in limits if limit is not None), default=inf)
         while self._stage < DONE:
-            left = min(self._expires_at, self._stream_ends_at) - anyio.current_time()
+            left = self._left()
             if left > 0:
                 await anyio.sleep(min(left, nap))
             elif self._stage == WAITING:
@@ -67,8 +68,6 @@ class StructuredExchange(Exchange):
                 self._app_scope.cancel()
                 await self._answer(error, headers)
                 self._answered.set()
-            elif self._stream_ends_at > anyio.current_time() and self._tolerates_silence():
-                self._expires_at = inf
             else:
                 self._stage = CUT
                 self._app_scope.cancel()

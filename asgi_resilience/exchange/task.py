@@ -1,98 +1,101 @@
 """The staged timeout on asyncio: one shared timer, and a cancellation that is taken back."""
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import copy_context
+from math import inf
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
-from asgi_resilience.alarms import Alarms
+from asgi_resilience.alarms import Alarms, Queue
 from asgi_resilience.context import ASGIApp
 from asgi_resilience.exchange.shield import is_shielded
-from asgi_resilience.exchange.stages import ANSWERED, CUT, GRACE, STREAMING, WAITING, Exchange
+from asgi_resilience.exchange.stages import ANSWERED, CUT, DONE, GRACE, STREAMING, WAITING, Exchange
 
 if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ("TaskExchange",)
 
+_SLACK = 0.001
+"""Seconds by which silence may be cut short: the shared timer is coarse by as much."""
+_NO_QUEUE: Queue = {}
+
 
 class TaskExchange(Exchange):
     """On asyncio: expiry cancels the request's own task, as `asyncio.timeout` does, and answers from another."""
 
-    __slots__ = (
-        "_alarms",
-        "_answering",
-        "_armed",
-        "_cancelled",
-        "_context",
-        "_loop",
-        "_stream_timer",
-        "_task",
-    )
+    __slots__ = ("_answering", "_armed_for", "_cancelled", "_context", "_loop", "_queue", "_task", "_timers")
+
+    _answering: asyncio.Task[None]  # set with ANSWERED
+    _cancelled: bool  # set with ANSWERED and CUT
+    _timers: Sequence[asyncio.TimerHandle]
 
     async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
-        loop = asyncio.get_running_loop()
-        task = cast("asyncio.Task[None]", asyncio.current_task(loop))
-        self._enter(loop, task)
+        self._loop = loop = asyncio.get_running_loop()
+        self._task = task = cast("asyncio.Task[None]", asyncio.current_task(loop))
+        self._context = copy_context()
+        self._now = loop.time
+        self._timers = ()
         others = task.cancelling()
-        if self._timeouts.response is not None:
-            self._set_deadline(loop.time() + self._timeouts.response)
-            self.arm(self._timeouts.response)
+        self._arm_response()
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
             # Someone else may want this task to end, too; theirs is the cancellation that goes on.
-            if not self._cancelled or task.uncancel() > others:
+            if self._stage <= DONE or not self._cancelled or task.uncancel() > others:
                 raise
         except Exception as error:
-            if self._stage < ANSWERED:
+            if self._stage <= DONE:
                 raise
             self._take_back(task)
             self._after_deadline(error)
         else:
-            self._take_back(task)
+            if self._stage > DONE:
+                self._take_back(task)
         finally:
             self._end()
-            self.disarm()
-            if self._stream_timer is not None:
-                self._stream_timer.cancel()
+            self._queue.pop(self, None)
+            for timer in self._timers:
+                timer.cancel()
         if self._stage == CUT:
             raise self._cut_off() from None
-        if self._answering is not None:
+        if self._stage == ANSWERED:
             await asyncio.wait((self._answering,))
 
-    def _enter(self, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> None:
-        self._loop = loop
-        self._task = task
-        self._alarms = Alarms.of(loop)
-        self._armed: float | None = None
-        self._answering: asyncio.Task[None] | None = None
-        self._stream_timer: asyncio.TimerHandle | None = None
-        self._cancelled = False
-        self._context = copy_context()
+    def _arm_response(self) -> None:
+        seconds = self._timeouts.response
+        if seconds is None:
+            self._armed_for, self._queue = inf, _NO_QUEUE
+            return
+        now = self._now()
+        self._set_deadline(now + seconds)
+        self._armed_for = seconds
+        self._queue = Alarms.of(self._loop).arm(self, seconds, now)
 
-    def arm(self, seconds: float | None) -> None:  # noqa: D102 - as in the base class
-        if seconds is not None:
-            self._armed = seconds
-            self._alarms.arm(self, seconds, self._loop.time())
-
-    def disarm(self) -> None:  # noqa: D102 - as in the base class
-        if self._armed is not None:
-            self._alarms.disarm(self, self._armed)
-            self._armed = None
-
-    def limit_stream(self, seconds: float) -> None:  # noqa: D102 - as in the base class
-        self._stream_timer = self._loop.call_later(seconds, self._cut)
+    def streams(self) -> None:  # noqa: D102 - as in the base class
+        # The alarm of the first stage goes on: when it rings it is soon enough to ask for how long the app was silent.
+        # Moving it with every message would cost more than the whole rest. Only a shorter limit needs an earlier one.
+        if self._idle is not None and self._idle < self._armed_for:
+            self._queue.pop(self, None)
+            self._armed_for = self._idle
+            self._queue = Alarms.of(self._loop).arm(self, self._idle, self._now())
+        if self._timeouts.stream is not None:
+            self._timers = [self._loop.call_later(self._timeouts.stream, self._cut, context=self._context)]
 
     def expire(self) -> None:
-        """Called by the shared timer."""
-        self._armed = None
+        """Called by the shared timer, or by one of its own."""
         if self._stage == WAITING:
             error, headers = self._late_answer(_where(self._task))
             self._answering = self._loop.create_task(self._answer(error, headers), context=self._context)
             self._expired()
-        elif not self._tolerates_silence():
-            self._cut()
+        elif self._stage == STREAMING:
+            left = self._quiet_left()
+            if left <= _SLACK:
+                self._cut()
+            elif left < inf:
+                timer = self._loop.call_later(left, self.expire, context=self._context)
+                self._timers = [*(each for each in self._timers if each.when() > self._now()), timer]
 
     def _cut(self) -> None:
         if self._stage == STREAMING:
@@ -100,6 +103,7 @@ class TaskExchange(Exchange):
             self._expired()
 
     def _expired(self) -> None:
+        self._cancelled = False
         self._loop.call_later(GRACE, self._count_overrun, context=self._context)
         self.stop()
 

@@ -52,6 +52,7 @@ class TimeoutMiddleware:
         errors: How the 504 and the 408 look.
 
     Attributes:
+        errors: As given.
         overruns: How many handlers still ran one second after their time was over; each is also logged.
 
     Raises:
@@ -83,7 +84,7 @@ class TimeoutMiddleware:
         self._paths = PathTable(overrides, "paths and exempt_paths") if overrides else None
         self._deadline_header = deadline_header.lower().encode("latin-1") if deadline_header else None
         self._trusted = TrustedProxies.of(trusted_proxies)
-        self._errors = errors or ErrorRenderer()
+        self.errors = errors or ErrorRenderer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on under its limits."""
@@ -103,13 +104,9 @@ class TimeoutMiddleware:
         if timeouts is _EXPIRED:
             record.outcome = "timeout"
             record.error_message = "The caller's deadline had passed when the request arrived"
-            await self._errors.answer(scope, send, self._errors.catalogue.classify(RequestTimedOut()))
+            await self.errors.answer(scope, send, self.errors.catalogue.classify(RequestTimedOut()))
             return
-        try:
-            exchange = TaskExchange if asyncio.current_task() is not None else StructuredExchange
-        except RuntimeError:  # no event loop of asyncio: trio
-            exchange = StructuredExchange
-        await exchange(timeouts, self._errors, self._overran, record, scope, receive, send).run(self.app)
+        await _backend()(self, timeouts, record, scope, receive, send).run(self.app)
 
     def _shortened(self, scope: Scope, timeouts: Timeouts, name: bytes) -> Timeouts:
         """The limits with the caller's deadline taken in; `_EXPIRED` when it has passed already."""
@@ -125,7 +122,8 @@ class TimeoutMiddleware:
             return timeouts
         return replace(timeouts, response=left)
 
-    def _overran(self, record: RequestContext) -> None:
+    def overran(self, record: RequestContext) -> None:
+        """Count and log a handler that still runs although its time was over."""
         self.overruns += 1
         _logger.warning(
             "A handler still runs after its time was over: %s %s",
@@ -133,3 +131,11 @@ class TimeoutMiddleware:
             record.route or record.path,
             extra={"overruns": self.overruns},
         )
+
+
+def _backend() -> type[TaskExchange | StructuredExchange]:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # no event loop of asyncio: trio
+        return StructuredExchange
+    return TaskExchange
