@@ -1,7 +1,6 @@
 """The staged timeout on asyncio: one shared timer, and a cancellation that is taken back."""
 
 import asyncio
-from collections.abc import Sequence
 from contextvars import copy_context
 from math import inf
 from pathlib import PurePath
@@ -29,14 +28,14 @@ class TaskExchange(Exchange):
 
     _answering: asyncio.Task[None]  # set with ANSWERED
     _cancelled: bool  # set with ANSWERED and CUT
-    _timers: Sequence[asyncio.TimerHandle]
+    _timers: list[asyncio.TimerHandle]
 
     async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
         self._loop = loop = asyncio.get_running_loop()
         self._task = task = cast("asyncio.Task[None]", asyncio.current_task(loop))
         self._context = copy_context()
         self._now = loop.time
-        self._timers = ()
+        self._timers = []
         others = task.cancelling()
         self._arm_response()
         try:
