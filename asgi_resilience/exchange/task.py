@@ -122,13 +122,18 @@ class TaskExchange(Exchange):
 
 
 def _where(task: "asyncio.Task[None]") -> str:
-    """Where the innermost coroutine of a task is waiting: what one asks first about a handler that hangs."""
+    """Where the handler is waiting: what one asks first about one that hangs. The innermost frames, as in a traceback."""
     waiting: Any = task.get_coro()
-    frame: FrameType | None = None
+    frames: list[FrameType] = []
     while waiting is not None:
-        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None) or frame
+        frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+        if frame is not None:
+            frames.append(frame)
         waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
-    if frame is None:
+    if not frames:
         return ""
-    code = frame.f_code
-    return f"; the handler was waiting in {code.co_qualname} ({PurePath(code.co_filename).name}:{frame.f_lineno})"
+    places = (
+        f"{each.f_code.co_name} ({PurePath(each.f_code.co_filename).name}:{each.f_lineno})"
+        for each in frames[-3:]
+    )
+    return f"; the handler was waiting in {' > '.join(places)}"
