@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster
 
-from asgi_resilience.testing import virtual_time
+from asgi_resilience.logs.sink import set_default_sink
+from asgi_resilience.testing import CapturedLogs, virtual_time
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,3 +39,12 @@ def blockbuster() -> Iterator[None]:
         yield
     finally:
         guard.deactivate()
+
+
+@pytest.fixture
+def kept_lines() -> Iterator[CapturedLogs]:
+    """The lines of the stack stay in memory, and off the terminal."""
+    kept = CapturedLogs()
+    before = set_default_sink(kept)
+    yield kept
+    set_default_sink(before)

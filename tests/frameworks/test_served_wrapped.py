@@ -14,9 +14,6 @@ from tests.server.serving import Client, serve
 
 SOON = 0.2
 ROUTES = dict.fromkeys(("starlette", "litestar"), "/items/{number}")  # the others leave no trace of theirs
-    "starlette": "/items/{number}",
-    "litestar": "/items/{number:int}",
-}  # the others leave no trace of theirs
 
 
 @pytest.fixture(params=FRAMEWORKS)
