@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import logging
+import time
 
 import anyio
 import anyio.to_thread
 import pytest
+from blockbuster import BlockingError
 
 from asgi_resilience import context
 from asgi_resilience.context import (
@@ -426,6 +428,23 @@ async def test_a_hook_that_fails_changes_nothing(monkeypatch, caplog):
     ]
     assert caplog.records[0].levelno == logging.WARNING
     assert caplog.records[0].exc_info[0] is LookupError
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_blocking_call_in_a_layer_would_be_found(monkeypatch):
+    """The guard of these tests catches what blocks the event loop below a layer."""
+    monkeypatch.setattr(context, "failures", {})
+    seen = []
+
+    def blocking(record, message):
+        try:
+            time.sleep(0.001)
+        except BlockingError:
+            seen.append("caught")
+
+    await asgi_request(Observer(sending(START, BODY), on_start=blocking))
+    assert seen == ["caught"]
 
 
 def test_a_failure_of_an_object_is_counted_by_its_class(monkeypatch):

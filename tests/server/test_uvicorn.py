@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+from asgi_resilience.errors import AppError
 from asgi_resilience.settings import Settings
 from asgi_resilience.stack import wrap
 from tests.server.serving import PATIENCE, SERVERS, Client, serve
@@ -202,3 +203,30 @@ def wait_until(server, condition):
         if condition():
             return
     raise AssertionError("it never came true")
+
+
+def test_a_refused_upload_is_answered_before_it_arrives(http, loop):
+    """A request beyond the limit gets its 429 at once, however much of its body is still to come (edge cases 28, 30)."""
+    app = wrap(Starlette(), Settings(rate_limit="1/hour"))
+    with serve(app, http, loop) as server:
+        for status in (404, 429):
+            with Client(server.port) as client:
+                client.socket.sendall(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 10000000\r\n\r\n")
+                assert client.socket.recv(12) == b"HTTP/1.1 %d" % status
+
+
+def test_an_error_s_headers_suit_every_parser(http, loop):
+    """Text in the headers of an exception becomes bytes, and what could split the response is dropped (edge cases 26, 27)."""
+
+    headers = {"X-Good": "\xfc", "X-Bad": "a\r\nx-stolen: 1", "X-Far": "\u2603"}
+
+    async def gone(scope, receive, send):
+        raise AppError(code="RESOURCE_GONE_PERMANENTLY", headers=headers)
+
+    with serve(wrap(gone, SETTINGS), http, loop) as server, Client(server.port) as client:
+        client.ask("/gone")
+        head = client.socket.recv(65536).partition(b"\r\n\r\n")[0].lower()
+    assert head.startswith(b"http/1.1 410")
+    assert b"x-good: \xfc" in head
+    assert b"stolen" not in head
+    assert b"x-far" not in head
