@@ -1,0 +1,6 @@
+"""HTTP through a dependency; the only modules that import httpx2."""
+
+from asgi_resilience.client.http.client import ResilientClient
+from asgi_resilience.client.http.transport import ResilientTransport
+
+__all__ = ("ResilientClient", "ResilientTransport")

@@ -1,0 +1,86 @@
+"""Who hears of a dependency: the log, the metric sink, and listeners. None of them can change what happens."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from asgi_resilience.client.event_log import log_event
+from asgi_resilience.client.event_metrics import CallOutcome, EventMetrics
+from asgi_resilience.client.events import Event, Listener
+from asgi_resilience.context import report_failure
+from asgi_resilience.metric_sink import NULL, MetricSink
+
+__all__ = ("Telemetry", "add_listener", "remove_listener", "set_metric_sink")
+
+_listeners: Final[list[Listener]] = [log_event]
+_sink: MetricSink = NULL
+
+
+def add_listener(listener: Listener) -> None:
+    """Let `listener` hear of every event of every dependency. It is called at once: it must not block."""
+    _listeners.append(listener)
+
+
+def remove_listener(listener: Listener) -> None:
+    """Let `listener` hear no more.
+
+    Raises:
+        ValueError: It is not registered.
+    """
+    _listeners.remove(listener)
+
+
+def set_metric_sink(sink: MetricSink) -> None:
+    """Send the numbers of every dependency that has no sink of its own to `sink`."""
+    global _sink  # noqa: PLW0603 - one process, one sink
+    _sink = sink
+
+
+class Telemetry:
+    """Tells of one dependency and its variants.
+
+    Args:
+        name: Of the dependency.
+        listeners: Hear of this dependency's events alone.
+        sink: Gets this dependency's numbers; None: the one of `set_metric_sink`.
+    """
+
+    __slots__ = ("_listeners", "_metrics", "_name", "_own_sink", "_sink")
+
+    def __init__(self, name: str, listeners: Iterable[Listener], sink: MetricSink | None) -> None:
+        self._name = name
+        self._listeners = tuple(listeners)
+        self._own_sink = sink
+        self._sink: MetricSink = NULL
+        self._metrics: EventMetrics | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the numbers go anywhere."""
+        return (_sink if self._own_sink is None else self._own_sink) is not NULL
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody of an event."""
+        for listener in (*_listeners, *self._listeners):
+            try:
+                listener(event)
+            except Exception as error:  # noqa: BLE001 - telemetry may never change an outcome
+                report_failure(listener, error)
+        if self.measured:
+            try:
+                self._bound().event(event)
+            except Exception as error:  # noqa: BLE001 - telemetry may never change an outcome
+                report_failure(self._sink, error)
+
+    def call(self, outcome: CallOutcome, seconds: float) -> None:
+        """Count a call that has ended."""
+        try:
+            self._bound().call(outcome, seconds)
+        except Exception as error:  # noqa: BLE001 - telemetry may never change an outcome
+            report_failure(self._sink, error)
+
+    def _bound(self) -> EventMetrics:
+        sink = _sink if self._own_sink is None else self._own_sink
+        if self._metrics is None or self._sink is not sink:
+            self._sink = sink
+            self._metrics = EventMetrics(self._name, sink)
+        return self._metrics
