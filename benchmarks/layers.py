@@ -10,7 +10,7 @@ from asgi_resilience.recorder import observe
 from benchmarks import instructions
 from benchmarks.command import main
 from benchmarks.report import Answer, Table
-from benchmarks.subject import UNIT_LAYERS, build, everything_on, hello, name_of, no_ops
+from benchmarks.subject import UNIT_LAYERS, build, everything_on, hello, log_to_nowhere, name_of, no_ops
 from benchmarks.timing import LOOPS, Effort, Samples, per_request, quartiles
 
 __all__ = ("QUESTION", "answer", "steps", "subjects")
@@ -34,6 +34,7 @@ class RecordOnly:
 
 def subjects() -> dict[str, ASGIApp]:
     """Every app that is measured, by name."""
+    log_to_nowhere()
     layers = stack(everything_on())
     found: dict[str, ASGIApp] = {
         BARE: hello,

@@ -17,6 +17,7 @@ from time import process_time
 import uvloop
 
 from asgi_resilience.context import ASGIApp
+from asgi_resilience.logs.sink import default_sink
 from benchmarks.subject import http_scope, receive, send
 
 __all__ = ("LOOPS", "Effort", "Samples", "per_request", "quartiles", "serve")
@@ -55,12 +56,13 @@ Samples = dict[str, list[float]]
 
 
 async def serve(app: ASGIApp, requests: int) -> None:
-    """Have `app` answer so many requests."""
+    """Have `app` answer so many requests, and wait until the log lines of all of them are written."""
     create_task = asyncio.get_running_loop().create_task
     for _ in range(requests // BURST):
         tasks = [create_task(app(http_scope(), receive, send)) for _ in range(BURST)]
         for task in tasks:
             await task
+    default_sink().flush()
 
 
 def per_request(
