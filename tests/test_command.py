@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import re
@@ -260,6 +261,12 @@ def test_the_version_and_the_usage_need_no_server(capsys):
             main(wrong)
         assert stopped.value.code == 2
         assert capsys.readouterr().err.startswith("Usage: asgi-resilience run MODULE:APP")
+
+
+def test_importing_the_program_does_not_run_it(capsys):
+    """`asgi_resilience.__main__` is also where the installed command finds `main`."""
+    assert importlib.import_module("asgi_resilience.__main__").main is main
+    assert capsys.readouterr().out == ""
 
 
 def test_a_missing_server_is_one_line(monkeypatch, capsys):
