@@ -217,7 +217,6 @@ def test_a_refused_upload_is_answered_before_it_arrives(http, loop):
 
 def test_an_error_s_headers_suit_every_parser(http, loop):
     """Text in the headers of an exception becomes bytes, and what could split the response is dropped (edge cases 26, 27)."""
-
     headers = {"X-Good": "\xfc", "X-Bad": "a\r\nx-stolen: 1", "X-Far": "\u2603"}
 
     async def gone(scope, receive, send):
