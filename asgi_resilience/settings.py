@@ -1,11 +1,14 @@
 """All settings of the stack in one frozen value, validated when it is made, readable from the environment."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from math import inf
-from typing import Any, Literal, Self, get_args
+from difflib import get_close_matches
+from typing import Any, Final, Literal, Self, get_args
 
+from asgi_resilience import environment as read_as
+from asgi_resilience import setting_forms as form
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
 from asgi_resilience.metric_sink import NULL, MetricSink
 from asgi_resilience.quota.gcra import RateLimit
@@ -16,8 +19,23 @@ LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
 ClientErrorLevel = Literal["INFO", "WARN"]
 RedactEmail = Literal["local", "domain"]
 
-PREFIX = "ASGI_RESILIENCE_"
-_TAGS = {"service": "DD_SERVICE", "environment": "DD_ENV", "version": "DD_VERSION"}
+_PREFIX: Final = "ASGI_RESILIENCE_"
+_TAGS: Final = {"service": "DD_SERVICE", "environment": "DD_ENV", "version": "DD_VERSION"}
+
+
+class SettingError(ValueError):
+    """A setting that does not fit.
+
+    Args:
+        where: The field, or the variable that it comes from.
+        value: What it was given.
+        problem: What was expected instead.
+    """
+
+    def __init__(self, where: str, value: object, problem: str) -> None:
+        super().__init__(f"{where}={value!r}: {problem}")
+        self.where = where
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +113,7 @@ class Settings:
     reraise: bool = True
     docs_url: str | None = None
     rate_limit: str | RateLimit | tuple[str | RateLimit, ...] | None = None
-    rate_limit_paths: Mapping[str, Any] = field(default_factory=dict)
+    rate_limit_paths: Mapping[str, Any] = field(default_factory=dict[str, Any])
     rate_limit_key: str | Callable[[Any], str | None] = "client"
     rate_limit_exempt_paths: tuple[str, ...] = ()
     rate_limit_headers: bool = True
@@ -103,29 +121,19 @@ class Settings:
     stream_idle_timeout: float | None = 30.0
     event_stream_idle_timeout: float | None = None
     stream_timeout: float | None = None
-    timeout_paths: Mapping[str, Any] = field(default_factory=dict)
+    timeout_paths: Mapping[str, Any] = field(default_factory=dict[str, Any])
     timeout_exempt_paths: tuple[str, ...] = ()
     deadline_header: str | None = None
     trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("log_level", self.log_level, get_args(LogLevel))
-        _one_of("client_error_level", self.client_error_level, get_args(ClientErrorLevel))
-        _one_of("redact_email", self.redact_email, get_args(RedactEmail))
-        if not 0 <= self.access_log_sample_rate <= 1:
-            raise ValueError(f"access_log_sample_rate={self.access_log_sample_rate!r}: expected 0 to 1")
-        if not self.access_log_slow >= 0:
-            raise ValueError(f"access_log_slow={self.access_log_slow!r}: expected seconds, 0 or more")
-        if not self.health_path.startswith("/"):
-            raise ValueError(f"health_path={self.health_path!r}: expected a path that starts with '/'")
-        for option, seconds in (
-            ("timeout", self.timeout),
-            ("stream_idle_timeout", self.stream_idle_timeout),
-            ("event_stream_idle_timeout", self.event_stream_idle_timeout),
-            ("stream_timeout", self.stream_timeout),
-        ):
-            if seconds is not None and not 0 < seconds < inf:
-                raise ValueError(f"{option}={seconds!r}: expected seconds above 0, or None for no limit")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            try:
+                kept = (_FORMS.get(each.name) or _FORMS_BY_TYPE[type(each.default)])(value)
+            except (ValueError, TypeError) as error:
+                raise SettingError(each.name, value, str(error)) from None
+            object.__setattr__(self, each.name, kept)
 
     def redactor(self) -> Redactor:
         """What every log line of the service is redacted by."""
@@ -138,101 +146,105 @@ class Settings:
         """Settings from environment variables: `ASGI_RESILIENCE_<FIELD>`, and Datadog's tags first.
 
         `DD_SERVICE`, `DD_ENV` and `DD_VERSION` win over `ASGI_RESILIENCE_SERVICE` and its like. Switches read
-        true/false, yes/no, on/off, 1/0; a number may be `none`; lists are separated by commas; paths with a value read
-        `/reports=120,/stream=none`. Fields that hold objects (`metric_sink`, `health_checks`) are not read.
+        true/false, yes/no, on/off, 1/0; what may be None may be `none`; lists are separated by commas, `redact_patterns`
+        by white space; paths with a value read `/reports=120,/stream=none`. An empty variable counts as one that is not
+        set. Fields that hold objects (`metric_sink`, `health_checks`) are not read.
+
+        A variable that names no field is a warning and not an error: a deployment may set it for another version.
 
         Args:
             environ: Read instead of `os.environ`.
             overrides: Fields that are given in the code, and win over the environment.
 
         Raises:
-            ValueError: A variable does not fit its field; it names the variable and the value.
+            ValueError: A variable does not fit its field; it names the variable, the value and what is expected.
         """
         environ = os.environ if environ is None else environ
+        _warn_of_strangers(environ)
         found: dict[str, Any] = {}
+        variables: dict[str, str] = {}
         for each in fields(cls):
-            tag, name = _TAGS.get(each.name, ""), PREFIX + each.name.upper()
-            read = _READERS.get(each.name) or _READERS_BY_TYPE.get(type(each.default))
-            variable = tag if environ.get(tag) else name
-            value = environ.get(variable)
-            if value is None or read is None or each.name in overrides:
+            if each.name in _OBJECTS or each.name in overrides:
                 continue
-            try:
-                found[each.name] = read(value.strip())
-            except ValueError:
-                form = (read.__doc__ or "").rstrip(".").lower()
-                raise ValueError(f"{variable}={value!r}: expected {form}") from None
+            read = _READERS.get(each.name) or _READERS_BY_TYPE[type(each.default)]
+            for variable in (_TAGS.get(each.name, ""), _PREFIX + each.name.upper()):
+                value = environ.get(variable, "").strip()
+                if value:
+                    variables[each.name] = variable
+                    found[each.name] = _read(read, variable, value)
+                    break
         try:
             return cls(**found, **overrides)
-        except ValueError as error:
-            field_name = str(error).partition("=")[0]
-            raise ValueError(
-                f"{PREFIX + field_name.upper() if field_name in found else field_name}: {error}"
-            ) from None
+        except SettingError as error:
+            if error.where not in variables:
+                raise
+            variable = variables[error.where]
+            raise SettingError(variable, environ[variable], error.problem) from None
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{option}={value!r}: expected one of {', '.join(allowed)}")
-
-
-def _switch(text: str) -> bool:
-    """True or false."""
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ValueError(text)
-
-
-def _number(text: str) -> float | None:
-    """A number, or none."""
-    return None if text.lower() in ("", "none") else float(text)
-
-
-def _text(text: str) -> str:
-    """Text."""
-    return text
-
-
-def _optional_text(text: str) -> str | None:
-    """Text, or none."""
-    return None if text.lower() in ("", "none") else text
-
-
-def _list(text: str) -> tuple[str, ...]:
-    """A list separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _switch_or_list(text: str) -> bool | tuple[str, ...]:
-    """True, false, or networks separated by commas."""
+def _read(read: read_as.Reader, variable: str, value: str) -> Any:
     try:
-        return _switch(text)
+        return read(value)
     except ValueError:
-        return _list(text)
+        expected = (read.__doc__ or "").rstrip(".")
+        raise SettingError(variable, value, f"expected {expected[:1].lower()}{expected[1:]}") from None
 
 
-def _seconds_by_path(text: str) -> dict[str, float | None]:
-    """Paths with seconds, as in /reports=120,/stream=none."""
-    pairs = (part.partition("=") for part in _list(text))
-    return {path.strip(): _number(value.strip()) for path, _, value in pairs}
+def _warn_of_strangers(environ: Mapping[str, str]) -> None:
+    known = {_PREFIX + each.name.upper() for each in fields(Settings) if each.name not in _OBJECTS}
+    for variable in sorted(environ):
+        if variable.startswith(_PREFIX) and variable not in known:
+            near = get_close_matches(variable, known, n=1)
+            meant = f"; is {near[0]} meant?" if near else ""
+            warnings.warn(f"{variable} is not a setting that can be read{meant}", stacklevel=3)
 
 
-def _texts_by_path(text: str) -> dict[str, str | None]:
-    """Paths with limits, as in /login=5/minute,/assets=none."""
-    pairs = (part.partition("=") for part in _list(text))
-    return {path.strip(): _optional_text(value.strip()) for path, _, value in pairs}
+_OBJECTS: Final = frozenset(("metric_sink", "health_checks"))
 
+_FORMS_BY_TYPE: dict[type, form.Form] = {bool: form.switch, str: form.text, tuple: form.paths}
+_FORMS: dict[str, form.Form] = {
+    "service": form.name,
+    "health_path": form.path,
+    "health_checks": form.checks,
+    "request_id_header": form.header_name,
+    "trust_request_id": form.switch_or_networks,
+    "access_log_sample_rate": form.share,
+    "access_log_slow": form.threshold,
+    "client_error_level": form.one_of(*get_args(ClientErrorLevel)),
+    "log_level": form.one_of(*get_args(LogLevel)),
+    "redact_keys": form.redact_keys,
+    "redact_patterns": form.redact_patterns,
+    "redact_email": form.one_of(*get_args(RedactEmail)),
+    "metric_sink": form.sink,
+    "docs_url": form.url_or_none,
+    "rate_limit": form.limit,
+    "rate_limit_paths": form.limits_by_path,
+    "rate_limit_key": form.limit_key,
+    "timeout": form.seconds_or_none,
+    "stream_idle_timeout": form.seconds_or_none,
+    "event_stream_idle_timeout": form.seconds_or_none,
+    "stream_timeout": form.seconds_or_none,
+    "timeout_paths": form.timeouts_by_path,
+    "deadline_header": form.header_name_or_none,
+    "trusted_proxies": form.networks,
+}
 
-_READERS_BY_TYPE: dict[type, Callable[[str], Any]] = {bool: _switch, float: _number, str: _text, tuple: _list}
-_READERS: dict[str, Callable[[str], Any]] = {
-    "trust_request_id": _switch_or_list,
-    "docs_url": _optional_text,
-    "deadline_header": _optional_text,
-    "rate_limit": _optional_text,
-    "event_stream_idle_timeout": _number,
-    "stream_timeout": _number,
-    "timeout_paths": _seconds_by_path,
-    "rate_limit_paths": _texts_by_path,
+_READERS_BY_TYPE: dict[type, read_as.Reader] = {
+    bool: read_as.switch,
+    float: read_as.number,
+    str: read_as.text,
+    tuple: read_as.listed,
+}
+_READERS: dict[str, read_as.Reader] = {
+    "client_error_level": read_as.upper,
+    "log_level": read_as.upper,
+    "redact_patterns": read_as.words,
+    "trust_request_id": read_as.switch_or_listed,
+    "docs_url": read_as.optional,
+    "deadline_header": read_as.optional,
+    "rate_limit": read_as.optional,
+    "event_stream_idle_timeout": read_as.number,
+    "stream_timeout": read_as.number,
+    "timeout_paths": read_as.numbers_by_path,
+    "rate_limit_paths": read_as.texts_by_path,
 }

@@ -19,6 +19,7 @@ FLOORS = (
         *(
             "accept",
             "alarms",
+            "environment",
             "errors",
             "health_check",
             "logs.output",
@@ -29,9 +30,10 @@ FLOORS = (
         *("quota.gcra", "slo", "timeouts", "traceparent"),
     ),
     ("context", "error_specs", "logs.redaction", "quota"),
-    ("error_catalogue", "logs", "peers", "recorder", "route", "settings", "telemetry"),
+    ("error_catalogue", "logs", "peers", "recorder", "route", "telemetry"),
     ("error_response",),
-    ("exchange", "plain_error"),
+    ("exchange", "plain_error", "setting_forms"),
+    ("settings",),
     # the layers and the policies
     ("client", "logs.setup", "middleware"),
     # what puts them together

@@ -1,0 +1,253 @@
+"""What each setting may be: functions that take a value and return it in the one form in which it is kept.
+
+A value that does not fit is a ValueError that says what was expected; who calls knows the name of the setting. Where a
+setting is the option of a layer, what the layer makes of it is asked, so that a mistake shows when the settings are
+made and not when the first request comes.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
+from math import inf
+from time import monotonic
+from typing import Any, Final, cast
+
+from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.health_check import HealthCheck, HealthChecks
+from asgi_resilience.logs.redaction import Redactor
+from asgi_resilience.paths import PathTable
+from asgi_resilience.peers import TrustedProxies
+from asgi_resilience.quota.fields import QuotaPolicy
+from asgi_resilience.quota.gcra import RateLimit
+from asgi_resilience.timeouts import Timeouts
+
+__all__ = (
+    "Form",
+    "checks",
+    "header_name",
+    "header_name_or_none",
+    "limit",
+    "limit_key",
+    "limits_by_path",
+    "name",
+    "networks",
+    "one_of",
+    "path",
+    "paths",
+    "redact_keys",
+    "redact_patterns",
+    "seconds_or_none",
+    "share",
+    "sink",
+    "switch",
+    "switch_or_networks",
+    "text",
+    "threshold",
+    "timeouts_by_path",
+    "url_or_none",
+)
+
+Form = Callable[[Any], Any]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2, token
+_SINK: Final = ("increment", "gauge", "histogram")
+
+
+def switch(value: Any) -> bool:
+    """True or False; nothing that merely counts as one of them."""
+    if not isinstance(value, bool):
+        raise ValueError("expected True or False")  # noqa: TRY004 - every wrong setting is a ValueError
+    return value
+
+
+def text(value: Any) -> str:
+    """Any text, in one line."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("expected text in one line")
+    return value
+
+
+def name(value: Any) -> str:
+    """Text that is not empty."""
+    if not text(value):
+        raise ValueError("expected a name")
+    return cast("str", value)
+
+
+def one_of(*allowed: str) -> Form:
+    """One of these words."""
+
+    def form(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected one of {', '.join(allowed)}")
+        return cast("str", value)
+
+    return form
+
+
+def share(value: Any) -> float:
+    """A part of the whole."""
+    if not (_is_number(value) and 0 <= value <= 1):
+        raise ValueError("expected a number from 0 to 1")
+    return cast("float", value)
+
+
+def threshold(value: Any) -> float:
+    """Seconds from which something is noticed; infinity for never."""
+    if not (_is_number(value) and value >= 0):
+        raise ValueError("expected seconds, 0 or more")
+    return cast("float", value)
+
+
+def seconds_or_none(value: Any) -> float | None:
+    """A limit in seconds, or none."""
+    if value is not None and not (_is_number(value) and 0 < value < inf):
+        raise ValueError("expected seconds above 0, or None for no limit")
+    return cast("float | None", value)
+
+
+def path(value: Any) -> str:
+    """One path."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError("expected a path that starts with '/'")
+    return value
+
+
+def paths(value: Any) -> tuple[str, ...]:
+    """Several paths."""
+    return tuple(path(each) for each in _several(value))
+
+
+def header_name(value: Any) -> str:
+    """The name of a header."""
+    if not isinstance(value, str) or not _HEADER_NAME.fullmatch(value):
+        raise ValueError("expected the name of a header, such as 'X-Request-ID'")
+    return value
+
+
+def header_name_or_none(value: Any) -> str | None:
+    """The name of a header, or none."""
+    return None if value is None else header_name(value)
+
+
+def url_or_none(value: Any) -> str | None:
+    """An address that pages stand below, or none."""
+    try:
+        return ErrorRenderer(docs_url=value).docs_url
+    except (ValueError, TypeError):
+        raise ValueError("expected an address such as 'https://docs.example.com/errors', or None") from None
+
+
+def networks(value: Any) -> tuple[str, ...]:
+    """Addresses and networks of peers that are believed."""
+    entries = _several(value)
+    _ask(TrustedProxies, entries)
+    return entries
+
+
+def switch_or_networks(value: Any) -> bool | tuple[str, ...]:
+    """Everyone, no one, or these networks."""
+    return value if isinstance(value, bool) else networks(value)
+
+
+def limit(value: Any) -> Any:
+    """A rate limit in words, a `RateLimit`, several of them, or none."""
+    if value is None:
+        return None
+    kept = value if isinstance(value, str | RateLimit) else _several(value, str, RateLimit)
+    rules: list[RateLimit] = []
+    for each in (kept,) if isinstance(kept, str | RateLimit) else kept:
+        rules += [each] if isinstance(each, RateLimit) else RateLimit.parse_many(each)
+    if not rules:
+        raise ValueError("expected at least one limit, or None for no limit")
+    QuotaPolicy(tuple(rules))
+    return kept
+
+
+def limits_by_path(value: Any) -> Mapping[str, Any]:
+    """Other limits for some paths."""
+    return _by_path(value, limit)
+
+
+def limit_key(value: Any) -> Any:
+    """What tells one client from another."""
+    if isinstance(value, str):
+        kind, _, header = value.partition(":")
+        fits = value == "client" or (kind == "header" and _HEADER_NAME.fullmatch(header.strip()) is not None)
+    else:
+        fits = callable(value) and not iscoroutinefunction(value)
+    if not fits:
+        raise ValueError("expected 'client', 'header:<name>', or a callable that returns without waiting")
+    return value
+
+
+def timeouts_by_path(value: Any) -> Mapping[str, Any]:
+    """Other timeouts for some paths."""
+    return _by_path(value, lambda each: each if isinstance(each, Timeouts) else seconds_or_none(each))
+
+
+def redact_keys(value: Any) -> tuple[str, ...]:
+    """Names of secrets."""
+    keys = _several(value)
+    _ask(Redactor, keys=keys)
+    return keys
+
+
+def redact_patterns(value: Any) -> tuple[str, ...]:
+    """What secrets look like."""
+    patterns = _several(value)
+    _ask(Redactor, patterns=patterns)
+    return patterns
+
+
+def checks(value: Any) -> Any:
+    """Health checks, by name or as `HealthCheck`s."""
+    given: object = value
+    kept = dict(value) if isinstance(given, Mapping) else _several(value, HealthCheck)
+    HealthChecks(kept, timeout=1.0, ttl=0.0, clock=monotonic)
+    return kept
+
+
+def sink(value: Any) -> Any:
+    """A metric sink."""
+    if not all(callable(getattr(value, each, None)) for each in _SINK):
+        raise ValueError(f"expected an object with the methods {', '.join(_SINK)}")
+    return value
+
+
+def _ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    """Let the owner of an option check it, and take the option's name off what it says."""
+    try:
+        owner(*arguments, **options)
+    except ValueError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _several(value: Any, *kinds: type) -> tuple[Any, ...]:
+    """A tuple of text (or of these kinds): a string alone would be taken for its letters."""
+    kinds = kinds or (str,)
+    given: object = value
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise ValueError(f"expected several values, such as [{value!r}]")  # noqa: TRY004 - as above
+    entries: tuple[Any, ...] = tuple(value)
+    if not all(isinstance(each, kinds) for each in entries):
+        raise ValueError(f"expected values of {' or '.join(kind.__name__ for kind in kinds)}")
+    return entries
+
+
+def _by_path(value: Any, form: Form) -> Mapping[str, Any]:
+    given: object = value
+    if not isinstance(given, Mapping):
+        raise ValueError("expected a mapping from paths to values")  # noqa: TRY004 - as above
+    kept: dict[str, Any] = {}
+    for each, inner in value.items():
+        try:
+            kept[path(each)] = form(inner)
+        except ValueError as error:
+            raise ValueError(f"{each!r}: {error}") from None
+    PathTable(kept, "paths")
+    return kept
