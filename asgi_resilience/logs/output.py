@@ -56,11 +56,15 @@ class DescriptorOutput:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
                 except BlockingIOError:
-                    select.select((), (self._descriptor,), ())
+                    self.wait()
         except OSError:
             self._torn = self._torn or len(rest) < size
             raise
         self._torn = False
+
+    def wait(self) -> None:
+        """Until the descriptor takes bytes again."""
+        select.select((), (self._descriptor,), ())
 
 
 class StreamOutput:

@@ -79,7 +79,8 @@ class LogSink:
         self._output = output(target)
         self._interval = flush_interval
         self._max_lines, self._max_bytes = max_lines, max_bytes
-        self._usual_lines, self._usual_bytes = int(max_lines * (1 - reserve)), int(max_bytes * (1 - reserve))
+        self._usual_lines = max(1, int(max_lines * (1 - reserve)))
+        self._usual_bytes = max(1, int(max_bytes * (1 - reserve)))
         self._closed = False
         self.begin()
         _sinks.add(self)

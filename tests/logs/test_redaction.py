@@ -98,6 +98,7 @@ def test_cards_are_found_by_their_check_digit(card):
         "token_count=5, max_tokens: 9, authors=3, passing: 1",
         "password=true token=null 'secret': False",
         "password=",
+        "password='' n=1",
         "Bearer token, Bearer of news",
         "0.4111111111111111 1763934000123 a4111111111111111 4111111111111111f",
         "550e8400-e29b-41d4-a716-446655440000",
