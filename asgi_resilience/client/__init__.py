@@ -9,8 +9,12 @@ Runs on asyncio.
 try:
     from asgi_resilience.client.breaker import CircuitOpen
     from asgi_resilience.client.budget import BudgetPolicy
+    from asgi_resilience.client.cache_store import Entry, MemoryStore, Store
+    from asgi_resilience.client.cached import Cached
     from asgi_resilience.client.classification import Outcome, Rule
     from asgi_resilience.client.deadline import AttemptTimedOut, DeadlineExceeded
+    from asgi_resilience.client.deferred import CallDeferred, Deferred
+    from asgi_resilience.client.deferred_queue import DeferredCall, DeferredQueue
     from asgi_resilience.client.dependency import Dependency
     from asgi_resilience.client.envelope import register_errors as _register_errors
     from asgi_resilience.client.events import (
@@ -50,16 +54,23 @@ __all__ = (
     "BreakerPolicy",
     "BudgetExhausted",
     "BudgetPolicy",
+    "Cached",
     "Call",
+    "CallDeferred",
     "CircuitOpen",
     "DeadlineExceeded",
+    "Deferred",
+    "DeferredCall",
+    "DeferredQueue",
     "Dependency",
     "DependencyStatus",
+    "Entry",
     "Event",
     "Fallback",
     "FallbackUsed",
     "GateClosed",
     "GaveUp",
+    "MemoryStore",
     "ModelInferenceError",
     "Outcome",
     "Previous",
@@ -71,6 +82,7 @@ __all__ = (
     "RetryScheduled",
     "Rule",
     "StateChanged",
+    "Store",
     "WouldOpen",
     "aclose_all",
     "add_listener",

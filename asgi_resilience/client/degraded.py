@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ("mark_degraded",)
 
 
-def mark_degraded(call: "Call[Any]", fallback: object, error: Exception) -> None:
+def mark_degraded(call: "Call[Any]", fallback: object, error: Exception | None) -> None:
     """Tell everybody who asks that `fallback` answered this call in place of its dependency.
 
     The response gets an `X-Degraded` header that names the dependencies, unless it has started already.

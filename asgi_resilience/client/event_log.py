@@ -38,7 +38,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     StateChanged: "{dependency}: circuit {new}: {reason}",
     WouldOpen: "{dependency}: circuit would open: {reason}",
     Rejected: "{dependency}: call rejected: {reason}",
-    FallbackUsed: "{dependency}: {fallback} answered in place of {error_type}",
+    FallbackUsed: "{dependency}: answered by fallback {fallback}",
     GaveUp: "{dependency}: gave up after {attempts} attempts: {reason}",
 }
 _IN_MILLISECONDS: Final = frozenset(("delay", "duration", "elapsed"))

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 from asgi_resilience.client.breaker import CircuitOpen
 from asgi_resilience.client.classification import Outcome, Verdict
 from asgi_resilience.client.deadline import DeadlineExceeded
+from asgi_resilience.client.deferred import CallDeferred
 from asgi_resilience.client.events import (
     BreakerState,
     Event,
@@ -22,7 +23,16 @@ from asgi_resilience.metric_sink import MetricSink, Tags
 __all__ = ("CallOutcome", "EventMetrics", "outcome_of")
 
 CallOutcome: TypeAlias = Literal[
-    "ok", "degraded", "answered", "error", "timeout", "deadline", "circuit_open", "rate_limited", "cancelled"
+    "ok",
+    "degraded",
+    "deferred",
+    "answered",
+    "error",
+    "timeout",
+    "deadline",
+    "circuit_open",
+    "rate_limited",
+    "cancelled",
 ]
 _STATES: Final[dict[BreakerState, int]] = {
     "closed": 0,
@@ -81,6 +91,8 @@ def outcome_of(verdict: Verdict, error: Exception) -> CallOutcome:
     """The tag for a call that ended in an error."""
     if isinstance(error, DeadlineExceeded):
         return "deadline"
+    if isinstance(error, CallDeferred):
+        return "deferred"
     if isinstance(error, RateLimited) or verdict.rule.shared_wait:
         return "rate_limited"
     if isinstance(error, CircuitOpen):

@@ -157,11 +157,11 @@ class FallbackUsed(Event):
 
     Attributes:
         fallback: Its class.
-        error: What it stood in for.
+        error: What it stood in for; None: an error of a moment ago, after which no attempt was made.
     """
 
     fallback: str
-    error: Exception
+    error: Exception | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from asgi_resilience.client.degraded import mark_degraded
 
 if TYPE_CHECKING:
     from asgi_resilience.client.call import Call as OutboundCall
+    from asgi_resilience.client.dependency import Dependency
 
-__all__ = ("Call", "Fallback", "Key", "Previous", "call_key", "unavailable")
+__all__ = ("Call", "Fallback", "Key", "Previous", "Proceed", "call_key", "not_a_bug", "unavailable")
 
 Proceed: TypeAlias = Callable[[], Awaitable[Any]]
 Key: TypeAlias = Callable[..., Hashable]
@@ -45,14 +46,15 @@ class Fallback(ABC):
         """Shut down: give back what is held. By default, nothing is."""
 
 
-def unavailable(call: "OutboundCall[Any]", error: Exception) -> bool:
+def unavailable(dependency: "Dependency", error: Exception) -> bool:
     """Whether `error` says that the dependency could not do its work: not a bug, and not an answer such as 404."""
-    rule = call.dependency.classify(error).rule
+    rule = dependency.classify(error).rule
     return not rule.bug and rule.outcome is not Outcome.ANSWERED
 
 
-def _not_a_bug(call: "OutboundCall[Any]", error: Exception) -> bool:
-    return not call.dependency.classify(error).rule.bug
+def not_a_bug(dependency: "Dependency", error: Exception) -> bool:
+    """Whether `error` is anything but a mistake in the program."""
+    return not dependency.classify(error).rule.bug
 
 
 def call_key(call: "OutboundCall[Any]", key: Key | None) -> Hashable:
@@ -88,7 +90,7 @@ class Call(Fallback):
         self,
         func: Callable[..., Awaitable[Any]],
         *,
-        when: "Callable[[OutboundCall[Any], Exception], bool]" = unavailable,
+        when: "Callable[[Dependency, Exception], bool]" = unavailable,
     ) -> None:
         self._func = func
         self._when = when
@@ -98,7 +100,7 @@ class Call(Fallback):
         try:
             return await proceed()
         except Exception as error:
-            if not self._when(call, error):
+            if not self._when(call.dependency, error):
                 raise
             result = await self._func(*call.args, **call.kwargs)
             mark_degraded(call, self, error)
@@ -123,7 +125,7 @@ class Previous(Fallback):
         *,
         key: Key | None = None,
         max_entries: int = 128,
-        when: "Callable[[OutboundCall[Any], Exception], bool]" = _not_a_bug,
+        when: "Callable[[Dependency, Exception], bool]" = not_a_bug,
     ) -> None:
         if max_entries < 1:
             raise ValueError(f"max_entries={max_entries!r}: expected 1 or more")
@@ -138,11 +140,13 @@ class Previous(Fallback):
         try:
             result = await proceed()
         except Exception as error:
-            if key not in self._values or not self._when(call, error):
+            if key not in self._values or not self._when(call.dependency, error):
                 raise
             self._values.move_to_end(key)
             mark_degraded(call, self, error)
             return self._values[key]
+        if call.degraded:  # what stands in for a value is not one to keep
+            return result
         self._values[key] = result
         self._values.move_to_end(key)
         if len(self._values) > self._max_entries:
