@@ -11,6 +11,7 @@ from asgi_resilience.logs.redaction import unserialisable
 __all__ = ("encode", "timestamps")
 
 _LONGEST_LINE: Final = 512 * 1024  # Datadog takes 1 MB
+_LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # of the integers that orjson writes
 
 
 def timestamps() -> Callable[[float], str]:
@@ -56,6 +57,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if issubclass(kind, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or issubclass(kind, bool | int | float):
+    if value is None or issubclass(kind, float) or (issubclass(kind, int) and _LEAST <= value <= _MOST):
         return value
     return unserialisable(value)

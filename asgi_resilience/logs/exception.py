@@ -55,14 +55,14 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - an exception class of the application may have any bug
-        return f"[{type(error).__qualname__} can't say what it is]"
+        return f"[{type(error).__name__} can't say what it is]"
 
 
 def _stack_trace(error: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(error)).rstrip("\n")
     except Exception as failure:  # noqa: BLE001 - as above
-        return f"[no stack trace: {type(failure).__qualname__}]"
+        return f"[no stack trace: {type(failure).__name__}]"
     if len(text) <= _HEAD + _TAIL:
         return text
     # Cut at ends of lines, so that no secret is cut in two and then not recognised.

@@ -54,7 +54,7 @@ def _message(record: logging.LogRecord, redactor: Redactor) -> str:
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001 - arguments that do not fit the message, or whose `str` fails
-        message = f"{record.msg!r} [arguments left out: {type(error).__qualname__}]"
+        message = f"{record.msg!r} [arguments left out: {type(error).__name__}]"
     return redactor.text(message.rstrip("\n"))
 
 

@@ -282,4 +282,4 @@ def _decode(text: str) -> str:
 
 def unserialisable(obj: object) -> str:
     """The marker for a value that can't be shown."""
-    return f"[unserialisable {type(obj).__qualname__}]"
+    return f"[unserialisable {type(obj).__name__}]"

@@ -105,7 +105,8 @@ class LineFormatter:
             ):
                 fields.update(error_fields(record, self.redactor, stack=level == "ERROR"))
         except Exception as error:  # noqa: BLE001 - whatever a handler has put into the record
-            fields = {"timestamp": timestamp, "level": level, **self._tags, "message": _lost(error)}
+            fields = {"timestamp": timestamp, "level": level, **self._of_request, "message": _lost(error)}
+            fields["request_id"] = record.request_id
         return encode(fields)
 
     def _request(
@@ -130,7 +131,7 @@ class LineFormatter:
             "url_details": {"path": path},
             "useragent": None if user_agent is None else self._user_agent(user_agent),
         }
-        network: dict[str, Any] = {"client": {"ip": client}, "bytes_written": record.bytes_sent}
+        network: dict[str, Any] = {"bytes_written": record.bytes_sent}
         fields: dict[str, Any] = {
             "timestamp": timestamp,
             "level": level,
@@ -156,8 +157,8 @@ class LineFormatter:
             del http["route"]
         if user_agent is None:
             del http["useragent"]
-        if client is None:
-            del network["client"]
+        if client is not None:
+            network["client"] = {"ip": client[:_LONGEST_ID]}
         if record.request_id is None:
             del fields["request_id"]
         return fields
@@ -185,4 +186,4 @@ class LineFormatter:
 
 
 def _lost(error: Exception) -> str:
-    return f"[a log line could not be made: {type(error).__qualname__}]"
+    return f"[a log line could not be made: {type(error).__name__}]"
