@@ -15,7 +15,7 @@ from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = ("layers",)
+QUESTIONS = ("layers", "peers")
 
 
 class Question(Protocol):

@@ -1,7 +1,7 @@
 """Instructions per request, counted by callgrind: a number that repeats to a percent where the clock is too noisy.
 
 One process under valgrind serves every subject in turn, two lengths of run each; the lengths are subtracted, so what a
-run costs once does not count. Hash seeds are fixed and the garbage collector is off (`garbage.py` looks after it).
+run costs once does not count. The hash seed is fixed and the garbage collector is off.
 Callgrind writes a dump whenever the process calls `getloadavg`, a function that nothing else here calls: that is the
 mark between two runs.
 """
@@ -13,12 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from asgi_resilience.context import ASGIApp
-from benchmarks.timing import LOOPS, serve
+from benchmarks.timing import LOOPS, Request, serve
 
 __all__ = ("count", "why_not")
 
@@ -37,7 +36,7 @@ def count(subjects: str, loop: str) -> dict[str, float]:
     """Instructions per request of each subject.
 
     Args:
-        subjects: `module:function`; the function returns the apps by name.
+        subjects: `module:function`; the function returns the requests by name.
         loop: Name of the event loop.
     """
     module, _, function = subjects.partition(":")
@@ -77,18 +76,18 @@ def _total(path: Path) -> int:
     return int(found[1])
 
 
-def _run(subjects: Callable[[], dict[str, ASGIApp]], loop: str) -> None:
+def _run(subjects: Callable[[], Mapping[str, Request]], loop: str) -> None:
     import gc
 
     gc.disable()
 
     async def run() -> None:
-        for app in subjects().values():
-            await serve(app, WARM_UP)
+        for request in subjects().values():
+            await serve(request, WARM_UP)
             _mark()
-            await serve(app, RUN)
+            await serve(request, RUN)
             _mark()
-            await serve(app, 2 * RUN)
+            await serve(request, 2 * RUN)
             _mark()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:

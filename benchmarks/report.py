@@ -13,7 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-__all__ = ("Answer", "Table", "machine", "save", "show")
+__all__ = ("PACKAGES", "Answer", "Table", "machine", "save", "show")
+
+PACKAGES = ("uvloop", "starlette", "anyio", "orjson")
+"""Whose versions always matter."""
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -45,7 +48,7 @@ class Answer:
     tables: list[Table] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    packages: Sequence[str] = ("uvloop", "starlette", "anyio", "orjson")
+    packages: Sequence[str] = PACKAGES
 
 
 def show(answer: Answer, console: Console) -> None:

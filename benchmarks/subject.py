@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from asgi_resilience import Settings, stack
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
 from asgi_resilience.logs.sink import LogSink, set_default_sink
+from benchmarks.timing import Request
 
 UNIT_LAYERS = 8
 """No-op layers that are stacked to weigh one of them: a single one is too light for any scale."""
@@ -65,6 +66,11 @@ async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
     status, *headers = _START
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+def request_of(app: ASGIApp) -> Request:
+    """One request after the other to the app."""
+    return lambda: app(http_scope(), receive, send)
 
 
 def no_op(app: ASGIApp) -> ASGIApp:

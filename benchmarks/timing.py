@@ -9,18 +9,23 @@ neighbour who takes the CPU away costs nothing.
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from statistics import median, quantiles
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from statistics import quantiles
 from time import process_time
+from typing import Any
 
 import uvloop
 
-from asgi_resilience.context import ASGIApp
 from asgi_resilience.logs.sink import default_sink
-from benchmarks.subject import http_scope, receive, send
 
-__all__ = ("LOOPS", "Effort", "Samples", "per_request", "quartiles", "serve")
+__all__ = ("LOOPS", "Effort", "Request", "Samples", "per_request", "quartiles", "serve")
+
+Request = Callable[[], Coroutine[Any, Any, None]]
+"""Makes one request of an app, from its scope to its end."""
+
+Samples = dict[str, list[float]]
+"""Seconds per request of each subject, one number a round; equal places belong to the same round."""
 
 LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
@@ -48,32 +53,34 @@ class Effort:
 
     @classmethod
     def of(cls, *, quick: bool) -> "Effort":
-        return cls(rounds=25, requests=400, warm_up=500, quick=True) if quick else cls()
+        """The effort for a gate, or for the record."""
+        return cls(rounds=15, requests=300, warm_up=400, quick=True) if quick else cls()
+
+    def scaled(self, factor: float) -> "Effort":
+        """The same for requests that are so many times shorter."""
+        sizes = (max(BURST, round(size * factor)) for size in (self.requests, self.warm_up))
+        return replace(self, **dict(zip(("requests", "warm_up"), sizes, strict=True)))
 
 
-Samples = dict[str, list[float]]
-"""Seconds per request of each subject, one number a round; equal places belong to the same round."""
-
-
-async def serve(app: ASGIApp, requests: int) -> None:
-    """Have `app` answer so many requests, and wait until the log lines of all of them are written."""
+async def serve(request: Request, count: int, burst: int = BURST) -> None:
+    """Make so many requests, and wait until the log lines of all of them are written."""
     create_task = asyncio.get_running_loop().create_task
-    for _ in range(requests // BURST):
-        tasks = [create_task(app(http_scope(), receive, send)) for _ in range(BURST)]
+    for _ in range(count // burst):
+        tasks = [create_task(request()) for _ in range(burst)]
         for task in tasks:
             await task
     default_sink().flush()
 
 
 def per_request(
-    subjects: Mapping[str, ASGIApp], loop: str, effort: Effort, progress: Callable[[], None] = lambda: None
+    subjects: Mapping[str, Request], loop: str, effort: Effort, progress: Callable[[], None] = lambda: None
 ) -> Samples:
     """Measure on one event loop, with the garbage collector on as it is under a server."""
     samples: Samples = {name: [] for name in subjects}
 
     async def run() -> None:
-        for app in subjects.values():
-            await serve(app, effort.warm_up)
+        for request in subjects.values():
+            await serve(request, effort.warm_up)
         order = list(subjects)
         for _ in range(effort.rounds):
             random.shuffle(order)
@@ -91,5 +98,5 @@ def per_request(
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
     """The lower quartile, the median, the upper quartile."""
-    low, _, high = quantiles(values, n=4)
-    return low, median(values), high
+    low, middle, high = quantiles(values, n=4)
+    return low, middle, high

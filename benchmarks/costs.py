@@ -1,0 +1,86 @@
+"""Costs in no-op layers: by the CPU time on each event loop, and by instructions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from statistics import median
+
+from asgi_resilience.context import ASGIApp
+from benchmarks import instructions
+from benchmarks.report import Answer
+from benchmarks.subject import UNIT_LAYERS, hello, no_ops, request_of
+from benchmarks.timing import LOOPS, Effort, Request, Samples, per_request, quartiles
+
+__all__ = ("BARE", "UNIT", "Costs", "baselines", "measure", "steps")
+
+BARE, UNIT = "bare", "unit"
+
+
+def baselines(app: ASGIApp = hello) -> dict[str, Request]:
+    """What every comparison needs: the app as it is, and inside of the units that costs are given in."""
+    return {BARE: request_of(app), UNIT: request_of(no_ops(UNIT_LAYERS, app))}
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Samples of all subjects, in no-op layers; of instructions, there is one sample."""
+
+    samples: Samples
+
+    @property
+    def unit(self) -> float:
+        """One no-op layer, in what the samples are in."""
+        return (median(self.samples[UNIT]) - median(self.samples[BARE])) / UNIT_LAYERS
+
+    def each(self, more: str, less: str = BARE) -> list[float]:
+        """What `more` costs above `less`, round by round."""
+        samples = self.samples
+        rounds = zip(samples[less], samples[more], samples[BARE], samples[UNIT], strict=True)
+        return [(high - low) * UNIT_LAYERS / (unit - bare) for low, high, bare, unit in rounds]
+
+    def of(self, more: str, less: str = BARE) -> float:
+        """What `more` costs above `less`."""
+        return median(self.each(more, less))
+
+    def spread(self, more: str) -> str:
+        """Where half of the rounds are."""
+        low, _, high = quartiles(self.each(more))
+        return f"{low:.1f} to {high:.1f}"
+
+
+def steps(effort: Effort) -> int:
+    """How often `measure` reports progress."""
+    return effort.rounds * len(LOOPS) + 1
+
+
+def measure(
+    subjects: str, effort: Effort, progress: Callable[[], None], answer: Answer, *, of_interest: str
+) -> Mapping[str, Costs]:
+    """The costs by each of the scales: on each event loop, and by instructions where they can be counted.
+
+    Args:
+        subjects: `module:function`; the function returns the requests by name, the baselines among them.
+        effort: How long.
+        progress: Told of each round.
+        answer: Notes about the measurement are added to it.
+        of_interest: The subject whose spread the notes tell.
+    """
+    module, _, function = subjects.partition(":")
+    scales: dict[str, Costs] = {}
+    for loop in LOOPS:
+        scales[loop] = costs = Costs(
+            per_request(getattr(import_module(module), function)(), loop, effort, progress)
+        )
+        answer.notes.append(
+            f"{loop}: half of the rounds have the {of_interest} at {costs.spread(of_interest)};"
+            f" a no-op layer took {costs.unit * 1e6:.2f} µs of CPU in this run."
+        )
+    reason = instructions.why_not()
+    if reason is None:
+        counted = instructions.count(subjects, "asyncio")
+        scales["instructions"] = costs = Costs({name: [number] for name, number in counted.items()})
+        answer.notes.append(f"instructions: a no-op layer is {costs.unit:,.0f} of them.")
+    else:
+        answer.notes.append(f"Instructions were not counted: {reason}.")
+    progress()
+    return scales
