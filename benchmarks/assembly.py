@@ -50,11 +50,9 @@ def peers() -> Mapping[str, Around]:
     return found
 
 
-def everything() -> Around:
+def everything(limit: str = "100/minute") -> Around:
     """What a careful team puts together: an id, a line, a metric, error pages, a quota and a timeout."""
-    layers = [
-        make() for make in (_correlation_id, _structlog, _datadog, _starlette_errors, _limits, _fail_after)
-    ]
+    layers = [_correlation_id(), _structlog(), _datadog(), _starlette_errors(), _limits(limit), _fail_after()]
 
     def around(app: ASGIApp) -> ASGIApp:
         for layer in reversed(layers):
@@ -247,12 +245,12 @@ def _datadog() -> Around:
     return around
 
 
-def _limits() -> Around:
+def _limits(rate: str = "100/minute") -> Around:
     from limits import parse
     from limits.storage import MemoryStorage
     from limits.strategies import FixedWindowRateLimiter
 
-    limiter, limit = FixedWindowRateLimiter(MemoryStorage()), parse("100/minute")
+    limiter, limit = FixedWindowRateLimiter(MemoryStorage()), parse(rate)
 
     def around(app: ASGIApp) -> ASGIApp:
         async def layer(scope: Scope, receive: Receive, send: Send) -> None:

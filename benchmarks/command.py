@@ -15,7 +15,7 @@ from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = ("layers", "peers")
+QUESTIONS = ("layers", "peers", "server")
 
 
 class Question(Protocol):

@@ -1,0 +1,145 @@
+"""What is left of the throughput under a real server?"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import IO, Self, cast
+
+from benchmarks.command import main
+from benchmarks.load import Load, generator, press
+from benchmarks.report import PACKAGES, Answer, Table
+from benchmarks.served import APPS
+from benchmarks.timing import Effort
+
+__all__ = ("QUESTION", "answer", "steps")
+
+QUESTION = "What is left of the throughput under a real server?"
+CONNECTIONS = 32
+WAITING_CONNECTIONS = 4  # so that the app's own waiting is what limits it
+SECONDS = 2.0
+
+BARE, NO_OPS, WHOLE, ASSEMBLY, BASE = list(APPS)[:5]
+PAIRS = {name: f"bare{name.removeprefix(WHOLE)}" for name in APPS if name.startswith(f"{WHOLE},")}
+
+
+class Served:
+    """An app in a server process of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.served", self.name, "uvloop"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        self.port = int(self._output.readline())
+        return self
+
+    @property
+    def _output(self) -> IO[str]:
+        return cast("IO[str]", self._process.stdout)
+
+    def cpu(self) -> float:
+        """Seconds that the process has used."""
+        asked = cast("IO[str]", self._process.stdin)
+        asked.write("\n")
+        asked.flush()
+        return float(self._output.readline())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        cast("IO[str]", self._process.stdin).close()
+        self._process.wait()
+        self._output.close()
+
+
+@dataclass(slots=True)
+class Turns:
+    """The loads of one app, and the CPU seconds per request of its process in each."""
+
+    loads: list[Load] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def take(self, served: Served, seconds: float) -> None:
+        """One turn."""
+        before = served.cpu()
+        load = press(served.port, WAITING_CONNECTIONS if "waits" in served.name else CONNECTIONS, seconds)
+        self.cpu.append((served.cpu() - before) / load.requests)
+        self.loads.append(load)
+
+
+def steps(effort: Effort) -> int:
+    """How often `answer` reports progress."""
+    return _rounds(effort) * len(APPS)
+
+
+def _rounds(effort: Effort) -> int:
+    return 2 if effort.quick else 11
+
+
+def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
+    """Measure: one server process for each app, alive all the time, asked in turns."""
+    found = Answer("server", QUESTION, packages=(*PACKAGES, "uvicorn", "httptools"))
+    turns = {name: Turns() for name in APPS}
+    with ExitStack() as servers:
+        served = [servers.enter_context(Served(name)) for name in APPS]
+        for each in served:
+            press(each.port, CONNECTIONS, 1)
+        for turn in range(_rounds(effort)):
+            for each in served if turn % 2 else reversed(served):
+                turns[each.name].take(each, 1 if effort.quick else SECONDS)
+                progress()
+    found.tables.append(_table(turns))
+    for name, base in {WHOLE: BARE, NO_OPS: BARE, ASSEMBLY: BARE, BASE: BARE, **PAIRS}.items():
+        key = name.replace(WHOLE, "stack").replace(", ", "_").replace(" ", "_").lower()
+        found.figures[f"throughput.{key}"] = _ratio(
+            turns, name, base, lambda turns: [load.throughput for load in turns.loads]
+        )
+        found.figures[f"cpu.{key}"] = _ratio(turns, name, base, lambda turns: turns.cpu)
+    found.figures["errors"] = sum(load.errors for each in turns.values() for load in each.loads)
+    found.notes.append(
+        f"Load from {generator()} over {CONNECTIONS} connections that stay open ({WAITING_CONNECTIONS} where the app"
+        f" waits); medians of {_rounds(effort)} turns; uvicorn with uvloop and httptools, one process, no access log of its own."
+    )
+    found.notes.append(
+        f"CPU per request of the bare app: {median(turns[BARE].cpu) * 1e6:.0f} µs; of the whole stack:"
+        f" {median(turns[WHOLE].cpu) * 1e6:.0f} µs."
+    )
+    return found
+
+
+def _ratio(turns: dict[str, Turns], name: str, base: str, of: Callable[[Turns], Sequence[float]]) -> float:
+    return median(more / less for more, less in zip(of(turns[name]), of(turns[base]), strict=True))
+
+
+def _table(turns: dict[str, Turns]) -> Table:
+    table = Table(
+        "Against the bare app of the same kind, each 100",
+        ["throughput", "CPU per request", "median latency", "99th percentile"],
+    )
+    for name in APPS:
+        base = PAIRS.get(name, name if name in PAIRS.values() else BARE)
+        table.rows[name] = [
+            100 * _ratio(turns, name, base, of)
+            for of in (
+                lambda turns: [load.throughput for load in turns.loads],
+                lambda turns: turns.cpu,
+                lambda turns: [load.p50 for load in turns.loads],
+                lambda turns: [load.p99 for load in turns.loads],
+            )
+        ]
+    return table
+
+
+if __name__ == "__main__":
+    main(["server"])
