@@ -90,6 +90,7 @@ class LineFormatter:
             sample_rate: The share of such lines that is kept, when it is not all of them.
         """
         timestamp = self._timestamp(self._clock())
+        fields: dict[str, Any]
         try:
             fields = self._request(record, timestamp, level, client, user_agent)
             if query:
