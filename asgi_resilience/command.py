@@ -73,7 +73,8 @@ def application() -> ASGIApp:
     """What each server process serves: the target of the command line, wrapped unless it already is."""
     run: dict[str, Any] = json.loads(os.environ[_RUN])
     settings = _settings()
-    if run["logging"]:
+    # Once in each process, and before the target is imported: if that sets logging up itself, its set-up holds.
+    if run["configured"] not in (None, os.getpid()):
         configure_logging(settings)
     app = _target(run["target"], factory=run["factory"])
     if run["factory"]:
@@ -115,16 +116,18 @@ def _serve(*, app: str, factory: bool, **options: Any) -> None:
 
         load_dotenv(options["env_file"])
     sys.path.insert(0, options["app_dir"])
-    # Looked at here already, so that a mistake is one line, and not a worker that dies again and again.
-    _target(app, factory=factory)
     level: str | None = options["log_level"]
     if level:
         os.environ["ASGI_RESILIENCE_LOG_LEVEL"] = _LEVELS.get(level, level.upper())
-    own_logging = options["log_config"] is None
-    if own_logging:
+    settings = _settings()
+    configured: int | None = None
+    if options["log_config"] is None:
         options["log_config"] = _LOGGING_AS_IT_IS
-        configure_logging(_settings())
-    os.environ[_RUN] = json.dumps({"target": app, "factory": factory, "logging": own_logging})
+        configure_logging(settings)
+        configured = os.getpid()
+    # Looked at here already, so that a mistake is one line, and not a worker that dies again and again.
+    _target(app, factory=factory)
+    os.environ[_RUN] = json.dumps({"target": app, "factory": factory, "configured": configured})
     serve = cast("Callable[..., None]", uvicorn.callback)
     serve(app="asgi_resilience.command:application", factory=True, interface="asgi3", **options)
 

@@ -143,14 +143,21 @@ def test_workers_serve_the_wrapped_application(directory):
         assert get(port)[1]["x-request-id"]
 
 
-def test_an_application_that_is_wrapped_already_is_served_as_it_is(directory):
-    """The application's own settings hold, and it is not wrapped twice."""
-    source = "from asgi_resilience import Settings, wrap\nimport service\n"
-    source += "app = wrap(service.app, Settings(service='mine'))\n"
-    (directory / "wrapped.py").write_text(source, encoding="utf-8")
-    with served(directory, "wrapped:app") as (port, lines):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_application_that_is_wrapped_already_is_served_as_it_is(directory, workers):
+    """The application's own settings and its own logging hold, and it is not wrapped twice."""
+    (directory / "wrapped.py").write_text(
+        "from asgi_resilience import Settings, configure_logging, wrap\n"
+        "import service\n"
+        "settings = Settings(service='mine')\n"
+        "configure_logging(settings)\n"
+        "app = wrap(service.app, settings)\n",
+        encoding="utf-8",
+    )
+    with served(directory, "wrapped:app", "--workers", workers) as (port, lines):
         assert get(port)[0] == 200
     assert len(access_lines(lines)) == 1
+    assert {json.loads(each)["service"] for each in lines} == {"mine"}
 
 
 def test_the_access_log_and_the_logging_of_uvicorn_can_be_had(directory):
@@ -284,7 +291,7 @@ def test_a_missing_server_is_one_line(monkeypatch, capsys):
 def test_what_a_factory_makes_is_checked(monkeypatch, capsys):
     """A factory that can't tell its parameters is called, and has to return an application."""
     monkeypatch.setenv(
-        command._RUN, json.dumps({"target": "builtins:dict", "factory": True, "logging": False})
+        command._RUN, json.dumps({"target": "builtins:dict", "factory": True, "configured": None})
     )
     with pytest.raises(SystemExit) as stopped:
         application()
