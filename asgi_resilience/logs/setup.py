@@ -4,10 +4,10 @@ import logging
 import sys
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 
 from asgi_resilience.context import was_logged
-from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
+from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.logs.schema import LEVELS, LineFormatter
 from asgi_resilience.logs.sink import LogSink, default_sink, set_default_sink
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ("Logging", "LoggingSettings", "SinkHandler", "configure_logging", "line_formatter")
+__all__ = ("Logging", "LoggingSettings", "SinkHandler", "configure_logging")
 
 _SILENCED: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
 _SERVERS: Final = ("uvicorn.error", "gunicorn.error", "hypercorn.error")
@@ -46,39 +46,9 @@ class LoggingSettings(Protocol):
         """A name in `LEVELS`: records below it are not written."""
         ...
 
-    @property
-    def redact_keys(self) -> tuple[str, ...]:
-        """Names of secrets, besides the built-in ones."""
+    def redactor(self) -> Redactor:
+        """What takes the secrets out."""
         ...
-
-    @property
-    def redact_patterns(self) -> tuple[str, ...]:
-        """Regular expressions of secrets."""
-        ...
-
-    @property
-    def redact_email(self) -> Literal["local", "domain"]:
-        """The half of an e-mail address to mask."""
-        ...
-
-
-def line_formatter(settings: LoggingSettings) -> LineFormatter:
-    """The formatter that these settings describe.
-
-    Raises:
-        ValueError: As `Redactor`.
-    """
-    redactor = Redactor(
-        keys=(*DEFAULT_KEYS, *settings.redact_keys),
-        patterns=settings.redact_patterns,
-        email=settings.redact_email,
-    )
-    return LineFormatter(
-        service=settings.service,
-        environment=settings.environment,
-        version=settings.version,
-        redactor=redactor,
-    )
 
 
 class SinkHandler(logging.Handler):
@@ -206,12 +176,17 @@ def configure_logging(
         A handle, whose `close` puts everything back.
 
     Raises:
-        ValueError: `log_level` is not a name in `LEVELS`, or a pattern is not a regular expression.
+        ValueError: `log_level` is not a name in `LEVELS`.
     """
     global _active  # noqa: PLW0603 - one setup per process
     if settings.log_level not in LEVELS:
         raise ValueError(f"log_level={settings.log_level!r}: expected one of {', '.join(LEVELS)}")
-    formatter = line_formatter(settings)
+    formatter = LineFormatter(
+        service=settings.service,
+        environment=settings.environment,
+        version=settings.version,
+        redactor=settings.redactor(),
+    )
     if _active is not None:
         _active.close()
     own = sink is None and stream is not None

@@ -15,8 +15,8 @@ from uvicorn.config import LOGGING_CONFIG
 
 from asgi_resilience import Settings
 from asgi_resilience.context import LOGGED_MARK, mark_logged
-from asgi_resilience.logs.redaction import MARK
-from asgi_resilience.logs.setup import SinkHandler, configure_logging, line_formatter
+from asgi_resilience.logs.redaction import MARK, Redactor
+from asgi_resilience.logs.setup import SinkHandler, configure_logging
 from asgi_resilience.logs.sink import LogSink, default_sink, drop_report
 
 
@@ -28,9 +28,7 @@ class Few:
     environment: str = ""
     version: str = ""
     log_level: str = "INFO"
-    redact_keys: tuple[str, ...] = ()
-    redact_patterns: tuple[str, ...] = ()
-    redact_email: str = "local"
+    redactor: type[Redactor] = Redactor
 
 
 @pytest.fixture
@@ -83,13 +81,14 @@ def test_a_level_that_is_none_is_refused():
     assert ours() == []
 
 
-def test_the_settings_of_the_stack_fit():
+def test_the_settings_of_the_stack_fit(out):
     """`Settings` has what is read, and its redaction holds."""
-    formatter = line_formatter(
-        Settings(redact_keys=("iban",), redact_patterns=(r"cust-\d+",), redact_email="domain")
-    )
-    text = formatter.redactor.text
-    assert text("iban=DE1 cust-77 a@b.com password=x") == f"iban={MARK} {MARK} a@******.com password={MARK}"
+    settings = Settings(redact_keys=("iban",), redact_patterns=(r"cust-\d+",), redact_email="domain")
+    with configure_logging(settings, stream=out) as handle:
+        logging.getLogger("app").info("iban=DE1 cust-77 a@b.com password=x")
+        assert [line["message"] for line in lines(out, handle)] == [
+            f"iban={MARK} {MARK} a@******.com password={MARK}"
+        ]
 
 
 def test_errors_are_urgent(configured):
