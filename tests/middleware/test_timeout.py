@@ -435,6 +435,12 @@ async def test_background_work_runs_to_its_end(last):
     assert ended == [None]
 
 
+async def test_what_comes_after_the_end_is_the_servers_to_judge():
+    """A message after the last one is handed on: refusing it is not this layer's business."""
+    response = await asgi_request(TimeoutMiddleware(app_of(START, END, 100, END)))
+    assert [message["type"] for message in response.messages] == [START["type"], END["type"], END["type"]]
+
+
 async def test_trailers_end_a_response_that_announced_them():
     """With trailers announced, the response goes on until the last of them (edge case 12)."""
     start = {**START, "trailers": True}
