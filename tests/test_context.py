@@ -152,7 +152,7 @@ async def test_a_disconnect_after_the_end_is_none():
         assert (await receive())["type"] == "http.disconnect"
 
     observer = Observer(app)
-    await asgi_request(observer)
+    assert (await asgi_request(observer)).exception is None
     assert observer.ends == [("ok", 200)]
     assert not observer.record.client_gone
 

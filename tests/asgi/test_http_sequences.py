@@ -1,9 +1,13 @@
 """Whatever legal thing an app does on a connection, what goes into a layer comes out of it."""
 
+from contextlib import suppress
+
+import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 
 from asgi_resilience.error_catalogue import catalogue
+from asgi_resilience.recorder import ends_response
 from tests.asgi.layers import ADDED_HEADERS, ANSWERS_ERRORS, NAMES, CountingSink, layer
 from tests.asgi.scripts import ERRORS, Run, Script, run, scripts
 
@@ -69,3 +73,123 @@ def test_what_goes_in_comes_out(backend, name, script):
     check(script, bare, wrapped, answers_errors=name in ANSWERS_ERRORS)
     if name in ("MetricsMiddleware", "stack"):
         assert (sink.counted, sink.in_flight) == (1, 0)
+
+
+# ------------------------------------------------------------------------- what these tests would find in a bad layer
+
+
+def dropping(kind):
+    """A layer that knows only the messages that everybody knows."""
+
+    def layer(app):
+        async def middleware(scope, receive, send):
+            async def forgetful(message):
+                if message["type"] != kind:
+                    await send(message)
+
+            await app(scope, receive, forgetful)
+
+        return middleware
+
+    return layer
+
+
+def finishing(app):
+    """A layer that makes half a body look whole."""
+
+    async def middleware(scope, receive, send):
+        complete = False
+
+        async def watching(message):
+            nonlocal complete
+            complete = ends_response(message, trailers=False)
+            await send(message)
+
+        await app(scope, receive, watching)
+        if not complete:
+            await send({"type": "http.response.body"})
+
+    return middleware
+
+
+def reading_headers_twice(app):
+    """A layer that looks at headers without minding that they may be gone then."""
+
+    async def middleware(scope, receive, send):
+        async def careless(message):
+            if message["type"] == "http.response.start":
+                list(message.get("headers", ()))
+            await send(message)
+
+        await app(scope, receive, careless)
+
+    return middleware
+
+
+def swallowing(app):
+    """A layer that catches everything."""
+
+    async def middleware(scope, receive, send):
+        with suppress(Exception):
+            await app(scope, receive, send)
+
+    return middleware
+
+
+def reading_the_body(app):
+    """A layer that reads what is the app's to read."""
+
+    async def middleware(scope, receive, send):
+        await receive()
+        await app(scope, receive, send)
+
+    return middleware
+
+
+def writing_into_the_scope(app):
+    """A layer that changes the scope which it shares with the server."""
+
+    async def middleware(scope, receive, send):
+        scope["seen"] = True
+        await app(scope, receive, send)
+
+    return middleware
+
+
+def waiting(app):
+    """A layer that keeps the client waiting."""
+
+    async def middleware(scope, receive, send):
+        await anyio.sleep(0.01)
+        await app(scope, receive, send)
+
+    return middleware
+
+
+BAD_LAYERS = [dropping("http.response.trailers"), dropping("http.response.pathsend"), dropping("x.unknown")]
+BAD_LAYERS += [
+    finishing,
+    reading_headers_twice,
+    swallowing,
+    reading_the_body,
+    writing_into_the_scope,
+    waiting,
+]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("bad", BAD_LAYERS)
+def test_a_bad_layer_is_found(backend, bad):
+    """For every one of the mistakes that middlewares make there is a sequence that shows it."""
+
+    def shows_it(script):
+        try:
+            check(
+                script, run(backend, script, lambda app: app), run(backend, script, bad), answers_errors=False
+            )
+        except AssertionError:
+            return True
+        return False
+
+    options = settings(max_examples=500, database=None, derandomize=True, phases=[Phase.generate])
+    assert find(scripts(), shows_it, settings=options)

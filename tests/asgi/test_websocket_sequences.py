@@ -16,7 +16,7 @@ from asgi_resilience.errors import ServiceUnavailable
 from asgi_resilience.testing import asgi_websocket, virtual_time
 from asgi_resilience.testing.http import snapshot
 from tests.asgi.layers import ADDED_HEADERS, ANSWERS_ERRORS, NAMES, CountingSink, layer
-from tests.asgi.scripts import materialised
+from tests.asgi.scripts import PATIENCE, materialised
 
 ERRORS: dict[str, Exception] = {
     "unknown": ValueError("secret"),
@@ -41,6 +41,7 @@ class Run:
     received: list[dict[str, Any]] = field(default_factory=list)
     exception: BaseException | None = None
     cancelled: bool = False
+    clean: bool = False
 
     def sent(self, *kinds: str) -> bool:
         return any(message["type"] in kinds for message in self.messages)
@@ -91,7 +92,7 @@ def run(backend: str, script: Script, wrap: Any) -> Run:
     result = Run()
 
     async def main() -> None:
-        server = anyio.CancelScope()
+        server = anyio.CancelScope(deadline=PATIENCE)
 
         async def app(scope, receive, send):
             for step in script.steps:
@@ -125,12 +126,13 @@ def run(backend: str, script: Script, wrap: Any) -> Run:
                 result.exception = error
                 raise
             finally:
-                assert scope == before
-                assert current_request() is None
+                result.clean = scope == before and current_request() is None
 
         extensions = {"x.unknown": {}} | ({"websocket.http.response": {}} if script.denial else {})
         with server:
             await asgi_websocket(watched, "/ws", messages=CLIENT_MESSAGES, extensions=extensions)
+        assert result.clean, "the scope was changed, or the record is still the current one"
+        assert anyio.current_time() < PATIENCE, "it would have waited for ever"
         result.cancelled = server.cancelled_caught
         if backend == "asyncio":
             assert asyncio.all_tasks() == {asyncio.current_task()}
