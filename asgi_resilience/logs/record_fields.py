@@ -22,32 +22,37 @@ def record_fields(
     record: logging.LogRecord, request: RequestContext | None, redactor: Redactor
 ) -> dict[str, Any]:
     """The fields of a record that was made while `request` was served."""
-    fields: dict[str, Any] = {"message": _message(record, redactor)}
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
     top: dict[str, Any] = {}
+    trace: dict[str, Any] = {}
     context: dict[str, Any] = {**error_context(error)}
     if request is not None:
         top = {"request_id": request.request_id, "user_id": request.user_id}
         context.update(request.fields or {})
     for name, value in record.__dict__.items():
         if name not in _NOT_EXTRA:
-            (top if name in _PROMOTED else fields if name.startswith("dd.") else context)[name] = value
-    if fields.get("dd.trace_id") == "0":  # ddtrace's way to say that there is no span
-        del fields["dd.trace_id"], fields["dd.span_id"]
+            (top if name in _PROMOTED else trace if name.startswith("dd.") else context)[name] = value
+    if trace.get("dd.trace_id") == "0":  # ddtrace's way to say that there is no span
+        del trace["dd.trace_id"], trace["dd.span_id"]
+    if request is not None:
+        trace.update(request.log_fields or {})
     if record.stack_info:
         context["stack_info"] = record.stack_info
-    if request is not None:
-        fields.update(request.log_fields or {})
-    described = _error(record, error, top.pop("error_code", None), redactor)
-    if described:
-        fields["error"] = described
-    for name, value in top.items():
-        if value is not None:
-            fields[name] = redactor.value("", value if name == "duration_ms" else str(value)[:_LONGEST_ID])
-    if context:
-        fields["context"] = redactor.value("", context)
-    fields["logger"] = _logger(record)
-    return fields
+    fields = {
+        "request_id": _short(top.get("request_id"), redactor),
+        "user_id": _short(top.get("user_id"), redactor),
+        "message": _message(record, redactor),
+        "error": _error(record, error, top.get("error_code"), redactor) or None,
+        "context": redactor.value("", context) if context else None,
+        "duration_ms": redactor.value("", top.get("duration_ms")),
+        "logger": _logger(record),
+        **trace,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _short(value: object, redactor: Redactor) -> str | None:
+    return None if value is None else redactor.text(str(value)[:_LONGEST_ID])
 
 
 def _message(record: logging.LogRecord, redactor: Redactor) -> str:

@@ -149,8 +149,9 @@ class LineFormatter:
             fields["ttfb_ms"] = int((first_byte_at - record.started_at) * 1e6) / 1000
         if record.user_id is not None:
             fields["user_id"] = text(str(record.user_id)[:_LONGEST_ID])
-        if record.log_fields is not None:
-            fields.update(record.log_fields)
+        trace = record.log_fields
+        if trace is not None:
+            fields.update(trace)
         if status is None:
             fields["message"] = f"{method} {path} {record.outcome}"
             del http["status_code"]

@@ -80,7 +80,9 @@ def test_the_line_of_a_request_is_complete():
         user_id="user_7",
         route="/items/{id}",
         bytes_sent=42,
-        log_fields={"dd.trace_id": "ab", "dd.span_id": "1"},
+        trace_id="ab" * 16,
+        span_id="0" * 15 + "1",
+        log_tags={"dd.service": "shop"},
     )
     line = request_line(record, "INFO", "203.0.113.7", b"curl/8", query=b"a=1&token=x", sample_rate=0.5)
     assert line == {
@@ -105,7 +107,8 @@ def test_the_line_of_a_request_is_complete():
             "useragent": "curl/8",
         },
         "network": {"client": {"ip": "203.0.113.7"}, "bytes_written": 42},
-        "dd.trace_id": "ab",
+        "dd.service": "shop",
+        "dd.trace_id": "ab" * 16,
         "dd.span_id": "1",
         "sample_rate": 0.5,
     }
@@ -224,7 +227,10 @@ def test_a_record_that_can_not_be_read_gives_a_line_all_the_same():
     assert line["message"] == "[a log line could not be made: RuntimeError]"
     assert line["request_id"] == "req_1"
     assert line["service"] == "shop"
-    assert request_line(finished(log_fields={"x": object()}))["x"] == "[unserialisable object]"
+    assert (
+        request_line(finished(trace_id="ab" * 16, span_id="1", log_tags={"x": object()}))["x"]
+        == "[unserialisable object]"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- logging records
@@ -260,11 +266,16 @@ def test_levels_have_the_names_of_the_schema(number, name):
 def test_a_record_belongs_to_its_request():
     """While a request is served, its id, user, trace and bound fields stand on every line (54)."""
     request = finished(
-        request_id="req_1", user_id=42, log_fields={"dd.trace_id": "ab"}, fields={"tenant": "t", "n": 1}
+        request_id="req_1",
+        user_id=42,
+        trace_id="ab" * 16,
+        span_id="1",
+        log_tags={},
+        fields={"tenant": "t", "n": 1},
     )
     with request_scope(request):
         line = line_of(log_record(n=2))
-    assert (line["request_id"], line["user_id"], line["dd.trace_id"]) == ("req_1", "42", "ab")
+    assert (line["request_id"], line["user_id"], line["dd.trace_id"]) == ("req_1", "42", "ab" * 16)
     assert line["context"] == {"tenant": "t", "n": 2}
     with request_scope(finished()):
         assert {"request_id", "user_id", "context"}.isdisjoint(line_of(log_record()))
@@ -289,8 +300,8 @@ def test_the_fields_that_ddtrace_adds_stay_at_the_top():
     line = line_of(log_record(**none))
     assert "dd.trace_id" not in line
     assert "dd.span_id" not in line
-    with request_scope(finished(log_fields={"dd.trace_id": "ab", "dd.span_id": "3"})):
-        assert line_of(log_record(**none))["dd.trace_id"] == "ab"
+    with request_scope(finished(trace_id="ab" * 16, span_id="1", log_tags={})):
+        assert line_of(log_record(**none))["dd.trace_id"] == "ab" * 16
 
 
 def test_messages_and_arguments_are_redacted():
