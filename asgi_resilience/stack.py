@@ -9,6 +9,8 @@ that mentions it. The log and the metrics see what the client sees, so they stan
 turns whatever falls out of the inner layers into the one shape of an error.
 """
 
+from typing import Any, Final, cast
+
 from starlette.middleware import Middleware
 
 from asgi_resilience.context import ASGIApp
@@ -39,6 +41,14 @@ _LAYERS = (
 )
 
 
+_DEEPEST: Final = 50
+"""How far `is_wrapped` looks inwards: an object that makes up its attributes has no end of them."""
+
+
+class _Layer(Middleware):
+    """A layer that `stack` has listed, told from one that an application has put into a list of its own."""
+
+
 def wrap(app: ASGIApp, settings: Settings | None = None) -> ASGIApp:
     """`app` inside the whole stack: what to hand to the server.
 
@@ -62,15 +72,25 @@ def wrap(app: ASGIApp, settings: Settings | None = None) -> ASGIApp:
 
 
 def is_wrapped(app: object) -> bool:
-    """Whether `app` is one of our layers."""
-    return isinstance(app, _LAYERS)
+    """Whether one of our layers stands around `app`, other middlewares around that or not, or it was given `stack()`."""
+    outer: Any = app
+    for _ in range(_DEEPEST):
+        listed = getattr(outer, "user_middleware", None)  # Starlette's name for what it was given
+        if isinstance(outer, _LAYERS) or (
+            isinstance(listed, list)
+            and any(isinstance(each, _Layer) for each in cast("list[object]", listed))
+        ):
+            return True
+        outer = getattr(outer, "app", None)  # everybody's name for the app inside of a middleware
+    return False
 
 
 def stack(settings: Settings | None = None) -> list[Middleware]:
     """The layers, outermost first, as Starlette takes them: `Starlette(middleware=stack(settings))`.
 
     Inside of the framework, the stack does not see what the framework answers outside of its middleware, such as
-    Starlette's last-resort 500. `wrap` does.
+    Starlette's last-resort 500. `wrap` does. What is switched off is not in the list: also a rate limit without any
+    limit, and a timeout without any.
 
     Args:
         settings: None: `Settings.from_env()`.
@@ -86,7 +106,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     if settings.health:
         base = settings.health_path.rstrip("/")
         layers.append(
-            Middleware(
+            _Layer(
                 HealthMiddleware,
                 checks=settings.health_checks,
                 version=version,
@@ -98,17 +118,15 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
         )
     if settings.request_id:
         layers.append(
-            Middleware(
-                RequestIDMiddleware, header=settings.request_id_header, trust=settings.trust_request_id
-            )
+            _Layer(RequestIDMiddleware, header=settings.request_id_header, trust=settings.trust_request_id)
         )
     if settings.trace_context:
         layers.append(
-            Middleware(TraceContextMiddleware, service=service, environment=environment, version=version)
+            _Layer(TraceContextMiddleware, service=service, environment=environment, version=version)
         )
     if settings.access_log:
         layers.append(
-            Middleware(
+            _Layer(
                 AccessLogMiddleware,
                 level=settings.log_level,
                 sample_rate=settings.access_log_sample_rate,
@@ -122,10 +140,10 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.metrics:
-        layers.append(Middleware(MetricsMiddleware, sink=settings.metric_sink))
+        layers.append(_Layer(MetricsMiddleware, sink=settings.metric_sink))
     if settings.error_envelope:
         layers.append(
-            Middleware(
+            _Layer(
                 ErrorEnvelopeMiddleware,
                 rewrite=settings.rewrite_error_responses,
                 reraise=settings.reraise,
@@ -134,7 +152,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
         )
     if settings.rate_limit is not None or settings.rate_limit_paths:
         layers.append(
-            Middleware(
+            _Layer(
                 RateLimitMiddleware,
                 limit=settings.rate_limit,
                 paths=settings.rate_limit_paths,
@@ -145,18 +163,30 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 errors=errors,
             )
         )
-    layers.append(
-        Middleware(
-            TimeoutMiddleware,
-            seconds=settings.timeout,
-            stream_idle=settings.stream_idle_timeout,
-            event_stream_idle=settings.event_stream_idle_timeout,
-            stream=settings.stream_timeout,
-            paths=settings.timeout_paths,
-            exempt_paths=settings.timeout_exempt_paths,
-            deadline_header=settings.deadline_header,
-            trusted_proxies=proxies,
-            errors=errors,
+    if _has_limits(settings):
+        layers.append(
+            _Layer(
+                TimeoutMiddleware,
+                seconds=settings.timeout,
+                stream_idle=settings.stream_idle_timeout,
+                event_stream_idle=settings.event_stream_idle_timeout,
+                stream=settings.stream_timeout,
+                paths=settings.timeout_paths,
+                exempt_paths=settings.timeout_exempt_paths,
+                deadline_header=settings.deadline_header,
+                trusted_proxies=proxies,
+                errors=errors,
+            )
         )
-    )
     return layers
+
+
+def _has_limits(settings: Settings) -> bool:
+    limits = (
+        settings.timeout,
+        settings.stream_idle_timeout,
+        settings.event_stream_idle_timeout,
+        settings.stream_timeout,
+        settings.deadline_header,
+    )
+    return bool(settings.timeout_paths) or any(limit is not None for limit in limits)

@@ -55,7 +55,7 @@ def test_an_empty_table_is_false():
 @pytest.mark.parametrize("path", ["", "a", "*", "http://x/a"])
 def test_an_entry_is_a_path(path):
     """An entry without a slash in front is refused; the error names the option and the entry."""
-    with pytest.raises(ValueError, match="exempt_paths: .*expected one that starts with '/'") as raised:
+    with pytest.raises(ValueError, match=r"exempt_paths: .*expected one that starts with '/'") as raised:
         PathTable({path: 1}, "exempt_paths")
     assert repr(path) in str(raised.value)
 
