@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 import anyio
 
+from asgi_resilience.traceparent import log_trace_id
+
 __all__ = (
     "KEY",
     "LOGGED_MARK",
@@ -74,9 +76,10 @@ class RequestContext:
         span_id: 16 hex digits, once the trace layer has run.
         tracestate: The `tracestate` that came with the `traceparent` which gave the ids, to be handed on unchanged.
         traced: Whether the ids are those of a span that a tracer has opened for this request; None: nobody looks for one.
-        log_fields: Flat fields that stand at the top level of every log line of this request (`dd.trace_id`, …).
+        log_tags: Set by the trace layer, together with the ids: what `log_fields` holds besides them.
         clock: What `started_at` and its like were read from, in seconds; monotonic.
         scope: As the layers see it, until the end of the response.
+        headers: The request's headers that layers read, once one has asked for them; see `request_headers.py`.
         started_at: When the first layer met the request.
         first_byte_at: When the response started (or the websocket was accepted), else None.
         ended_at: When the last message had been sent, or the app had ended without one, else None.
@@ -116,8 +119,9 @@ class RequestContext:
         "fields",
         "finished",
         "first_byte_at",
+        "headers",
         "kind",
-        "log_fields",
+        "log_tags",
         "logged",
         "method",
         "on_end",
@@ -143,6 +147,7 @@ class RequestContext:
         self.path: str = scope["path"]
         self.clock = clock
         self.scope: Scope | None = scope
+        self.headers: list[tuple[bytes, bytes]] | None = None
         self.started_at = clock()
         self.on_start: list[Callable[[RequestContext, Message], None]] = []
         self.on_end: list[Callable[[RequestContext], None]] = []
@@ -154,7 +159,7 @@ class RequestContext:
         self.span_id: str | None = None
         self.tracestate: str | None = None
         self.traced: bool | None = None
-        self.log_fields: dict[str, str] | None = None
+        self.log_tags: dict[str, str] | None = None
         self.route: str | None = None
         self.client_address: str | None = None
         self.user_id: str | None = None
@@ -185,6 +190,17 @@ class RequestContext:
         if self.deadline is None:
             return None
         return max(0.0, self.deadline - anyio.current_time())
+
+    @property
+    def log_fields(self) -> dict[str, str] | None:
+        """Flat fields that stand at the top level of every log line of this request: the `dd.*` of trace and service.
+
+        Made when they are read; the ids are in the forms of Datadog's own integrations.
+        """
+        tags, trace_id, span_id = self.log_tags, self.trace_id, self.span_id
+        if tags is None or trace_id is None or span_id is None:
+            return None
+        return {**tags, "dd.trace_id": log_trace_id(trace_id), "dd.span_id": str(int(span_id, 16))}
 
     @property
     def duration(self) -> float:

@@ -13,12 +13,13 @@ it instead of wrapping `send` again:
         await self.app(scope, receive, send)
 
 A hook is telemetry: when it raises, the exception is reported once and the response goes out unchanged. It finds the
-scope, as the layers see it, in `record.scope`, which is cut at the end so that the two don't hold each other.
+scope, as the layers see it, in `record.scope`, which is cut at the end so that the two don't hold each other. The hooks
+for the end also find the route, where the router has told of it.
 """
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from asgi_resilience.context import (
     KEY,
@@ -34,6 +35,7 @@ from asgi_resilience.context import (
     report_failure,
     status_outcome,
 )
+from asgi_resilience.route import note_route
 
 __all__ = ("ends_response", "observe")
 
@@ -93,26 +95,25 @@ def ends_response(message: Message, *, trailers: bool) -> bool:
 
 
 def _http(record: RequestContext, send: Send) -> Send:
-    trailers = False
-    headers: Any = ()
+    start: Message = {}
 
     async def recorder(message: Message) -> None:
-        nonlocal trailers, headers
+        nonlocal start
         kind = message["type"]
+        last = False
         if kind == "http.response.body":
             record.bytes_sent += len(message.get("body", b""))
-            last = not trailers and not message.get("more_body", False)
+            last = not message.get("more_body", False) and not start.get("trailers", False)
         elif kind == "http.response.start":
-            message = _start(record, message, message["status"])
-            trailers = message.get("trailers", False)
-            headers = message.get("headers", ())
-            last = False
+            if not record.response_started:  # a second start is the app's mistake and the server's to refuse
+                message = _start(record, message, message["status"])
+            start = message
         else:
             if kind == "http.response.pathsend":
-                record.bytes_sent += _announced_length(headers)
+                record.bytes_sent += _announced_length(start.get("headers", ()))
             elif kind == "http.response.zerocopysend":
                 record.bytes_sent += message.get("count") or 0
-            last = ends_response(message, trailers=trailers)
+            last = ends_response(message, trailers=start.get("trailers", False))
         try:
             await send(message)
         except OSError:  # ASGI 2.4: the server tells of a client that has gone
@@ -140,14 +141,16 @@ def _websocket(record: RequestContext, send: Send) -> Send:
             size = len(text) if text.isascii() else len(text.encode(errors="replace"))
             record.bytes_sent += len(message.get("bytes") or b"") or size
         elif kind == "websocket.accept":
-            message = _start(record, message, 101)
+            if not record.response_started:
+                message = _start(record, message, 101)
         elif kind == "websocket.close":
             record.close_code = message.get("code", 1000)
             if not record.response_started:
                 record.status = 403  # ASGI: closing before accepting answers the handshake with 403
             last = True
         elif kind == "websocket.http.response.start":
-            message = _start(record, message, message["status"])
+            if not record.response_started:
+                message = _start(record, message, message["status"])
         elif kind == "websocket.http.response.body":
             record.bytes_sent += len(message.get("body", b""))
             last = not message.get("more_body", False)
@@ -163,8 +166,6 @@ def _websocket(record: RequestContext, send: Send) -> Send:
 
 
 def _start(record: RequestContext, message: Message, status: int) -> Message:
-    if record.response_started:
-        return message  # a second start is the app's mistake and the server's to refuse
     record.first_byte_at = record.clock()
     record.status = status
     record.response_started = True
@@ -195,13 +196,20 @@ def _finish(record: RequestContext) -> None:
         record.ended_at = record.clock()
     if record.outcome is None:
         record.outcome = _outcome(record)
+    scope = record.scope
+    if record.route is None and scope is not None:  # here, once, and not in each hook that tells of it
+        try:
+            note_route(scope, record)
+        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+            report_failure(note_route, error)
     for hook in record.on_end:
         try:
             hook(record)
         except Exception as error:  # noqa: BLE001 - telemetry may never change a response
             report_failure(hook, error)
-    record.on_start.clear()
-    record.on_end.clear()
+    # Hooks may hold the record, and the scope does.
+    record.on_start = []
+    record.on_end = []
     record.scope = None
 
 

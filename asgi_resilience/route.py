@@ -51,7 +51,7 @@ _places: Final[dict[int, _Place]] = {}  # by id, as Starlette's routes can't be 
 
 
 def note_route(scope: _Scope, record: "RequestContext") -> None:
-    """Set `record.route` unless something else has; `partial(note_route, scope)` serves as an end hook."""
+    """Set `record.route` unless something else has."""
     if record.route is None:
         record.route = route_template(scope)
 

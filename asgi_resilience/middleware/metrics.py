@@ -1,14 +1,13 @@
 """Count requests, time them, and hand the numbers to a sink."""
 
 from collections.abc import Callable
-from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Final
 
 from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, report_failure
 from asgi_resilience.metric_sink import NULL, MetricSink, Tags
 from asgi_resilience.recorder import observe
-from asgi_resilience.route import note_route
 
 __all__ = ("MetricsMiddleware",)
 
@@ -18,6 +17,7 @@ _METHODS: Final = frozenset(
 _OTHER_METHOD: Final = "_OTHER"  # a client may send any word as a method, and each would be a new time series
 _UNMATCHED: Final = "__unmatched__"
 _SERVER_ERROR: Final = 500
+_GAUGE_INTERVAL: Final = 1.0  # seconds
 _MOST_TAGS: Final = 4096  # combinations that are remembered; far more than a service has
 
 
@@ -51,6 +51,11 @@ class MetricsMiddleware:
                 "websocket": _Meter(sink, "websocket.connections"),
             }
 
+    @property
+    def in_flight(self) -> int:
+        """How many HTTP requests are in flight now, exactly; 0 without a sink."""
+        return 0 if self._meters is None else self._meters["http"].in_flight
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if self._meters is not None:
@@ -59,51 +64,68 @@ class MetricsMiddleware:
                 await observe(self, scope, receive, send, clock=self._clock)
                 return
             if record.ended_at is None:
-                self._meters[record.kind].began(scope, record)
+                self._meters[record.kind].began(record)
         await self.app(scope, receive, send)
 
 
 class _Meter:
-    """The numbers of one kind of connection."""
+    """The numbers of one kind of connection.
+
+    The gauge is told when it would be off by more than a factor of two, when it goes back to 0, and once a second while
+    requests come: two calls for each request would cost more than all the rest.
+    """
 
     def __init__(self, sink: MetricSink, prefix: str) -> None:
+        self.in_flight = 0
         self._sink = sink
         self._total = f"{prefix}.total"
         self._errors = f"{prefix}.errors"
         self._duration = f"{prefix}.duration"
         self._gauge = f"{prefix}.in_flight"
-        self._in_flight = 0
-        self._tags: dict[tuple[object, ...], Tags] = {}
+        self._fewest, self._most, self._due = 0, 0, -inf
+        self._known: dict[tuple[object, ...], tuple[Tags, bool]] = {}
+        self._hook = self._ended  # bound once, not for every request
 
-    def began(self, scope: Scope, record: RequestContext) -> None:
+    def began(self, record: RequestContext) -> None:
         # The record calls each of its end hooks exactly once, so the count is back where it was after every request.
-        self._in_flight += 1
-        record.on_end.append(partial(self._ended, scope))
-        try:
-            self._sink.gauge(self._gauge, self._in_flight)
-        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-            report_failure(self._sink.gauge, error)
+        self.in_flight += 1
+        record.on_end.append(self._hook)
+        if self.in_flight > self._most or record.started_at >= self._due:
+            self._due = record.started_at + _GAUGE_INTERVAL
+            try:
+                self._tell_gauge()
+            except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+                report_failure(self._sink.gauge, error)
 
-    def _ended(self, scope: Scope, record: RequestContext) -> None:
-        self._in_flight -= 1
-        note_route(scope, record)
-        tags = self._tags_of(record)
+    def _ended(self, record: RequestContext) -> None:
+        self.in_flight -= 1
+        if self.in_flight < self._fewest:
+            self._tell_gauge()
         sink = self._sink
-        sink.gauge(self._gauge, self._in_flight)
+        tags, failed = self._known.get(
+            (record.method, record.route, record.status, record.outcome, record.error_code)
+        ) or self._learn(record)
         sink.increment(self._total, 1, tags)
         sink.histogram(self._duration, record.duration * 1000, tags)
-        if record.outcome in ("server_error", "truncated") or (record.status or 0) >= _SERVER_ERROR:
+        if failed:
             sink.increment(self._errors, 1, tags)
 
-    def _tags_of(self, record: RequestContext) -> Tags:
+    def _tell_gauge(self) -> None:
+        count = self.in_flight
+        self._fewest, self._most = (count + 1) // 2, max(1, 2 * count)
+        self._sink.gauge(self._gauge, count)
+
+    def _learn(self, record: RequestContext) -> tuple[Tags, bool]:
+        """The tags of a request, and whether it is an error; methods that a client makes up share one entry."""
         method = record.method if record.method in _METHODS or record.kind == "websocket" else _OTHER_METHOD
         key = (method, record.route, record.status, record.outcome, record.error_code)
-        tags = self._tags.get(key)
-        if tags is None:
-            if len(self._tags) >= _MOST_TAGS:
-                self._tags.clear()
-            tags = self._tags[key] = _format(*key)
-        return tags
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _MOST_TAGS:
+                self._known.clear()
+            failed = record.outcome in ("server_error", "truncated") or (record.status or 0) >= _SERVER_ERROR
+            known = self._known[key] = _format(*key), failed
+        return known
 
 
 def _format(

@@ -24,6 +24,7 @@ from asgi_resilience.context import (
 )
 from asgi_resilience.peers import TrustedProxies, peer
 from asgi_resilience.recorder import observe
+from asgi_resilience.request_headers import watch, watched
 
 __all__ = ("RequestIDMiddleware", "new_request_id")
 
@@ -87,6 +88,8 @@ class RequestIDMiddleware:
         self._new_id = new_request_id if generator is new_request_id else self._generate
         self._trusted = TrustedProxies.of(("*",) if trust is True else () if trust is False else trust)
         self._clock = clock
+        self._hook = self._on_start  # bound once, not for every request
+        watch(self._name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -94,16 +97,19 @@ class RequestIDMiddleware:
             return await observe(self, scope, receive, send, clock=self._clock)
         record: RequestContext = scope[KEY]
         if record.request_id is None or not _VALID.fullmatch(record.request_id):
-            record.request_id = self._inbound(scope, record) or self._new_id()
-        record.on_start.append(self._on_start)
+            found = watched(record, scope)
+            record.request_id = (found and self._inbound(found, scope, record)) or self._new_id()
+        record.on_start.append(self._hook)
         return await self.app(scope, receive, send)
 
-    def _inbound(self, scope: Scope, record: RequestContext) -> str | None:
-        name, size = self._name, self._size
+    def _inbound(
+        self, headers: list[tuple[bytes, bytes]], scope: Scope, record: RequestContext
+    ) -> str | None:
+        name = self._name
         found: bytes | None = None
         values = 0
-        for key, value in scope["headers"]:
-            if len(key) == size and (key == name or key.lower() == name):
+        for key, value in headers:
+            if key == name:
                 found = value
                 values += 1
         if found is None or not self._trusted.trusts(peer(scope)):

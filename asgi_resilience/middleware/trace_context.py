@@ -24,11 +24,10 @@ from asgi_resilience.context import (
 )
 from asgi_resilience.peers import TrustedProxies, peer
 from asgi_resilience.recorder import observe
-from asgi_resilience.route import note_route
+from asgi_resilience.request_headers import watch, watched
 from asgi_resilience.telemetry.tracing import Span, Tracing, find_tracing, require_tracing
 from asgi_resilience.traceparent import (
     TraceParent,
-    log_trace_id,
     parse_datadog,
     parse_traceparent,
     parse_tracestate,
@@ -38,7 +37,7 @@ __all__ = ("TraceContextMiddleware",)
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _BITS: Final = 128 + 64  # of a trace id and a span id
-_SPAN_MASK: Final = (1 << 64) - 1
+_DIGITS: Final = "%048x"
 _HEADERS: Final = frozenset(
     (
         b"traceparent",
@@ -101,6 +100,7 @@ class TraceContextMiddleware:
         self._random_bits = random_bits
         self._look_for_tracer = ddtrace is None
         self._tracing: Tracing | None = None
+        watch(*_HEADERS)
         if ddtrace:
             self._use(require_tracing())
 
@@ -110,17 +110,14 @@ class TraceContextMiddleware:
         if record is None:
             await observe(self, scope, receive, send)
             return
-        if record.trace_id is not None:  # a layer of this kind stands further out
-            await self.app(scope, receive, send)
-            return
-        try:
-            self._begin(scope, record)
-        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-            report_failure(self._begin, error)
+        if record.trace_id is None:  # otherwise a layer of this kind stands further out
+            try:
+                self._begin(scope, record)
+            except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+                report_failure(self._begin, error)
         await self.app(scope, receive, send)
 
     def _begin(self, scope: Scope, record: RequestContext) -> None:
-        record.on_end.append(partial(note_route, scope))
         tracing = self._tracing or self._find()
         if tracing is not None:
             record.traced = False
@@ -129,10 +126,10 @@ class TraceContextMiddleware:
             record.on_start.append(partial(_tell_client, self._response_header))
         span = None if tracing is None else tracing.request_span(scope)
         if span is not None:
-            record.log_fields = self._tags
             _adopt(record, span)
         else:
             self._identify(scope, record)
+        record.log_tags = self._tags
 
     def _find(self) -> Tracing | None:
         if self._look_for_tracer:
@@ -148,18 +145,17 @@ class TraceContextMiddleware:
 
     def _identify(self, scope: Scope, record: RequestContext) -> None:
         # No id is 0 by chance, nor is the upper half of a trace id: that happens once in 10¹⁹.
-        bits = self._random_bits(_BITS)
-        digits = bits.to_bytes(_BITS // 8).hex()
-        parent = self._inbound(scope, record)
-        record.trace_id = trace_id = digits[:32] if parent is None else parent.trace_id
+        digits = _DIGITS % self._random_bits(_BITS)
+        headers = watched(record, scope)
+        parent = self._inbound(headers, scope, record) if headers else None
+        record.trace_id = digits[:32] if parent is None else parent.trace_id
         record.span_id = digits[32:]
-        record.log_fields = fields = self._tags.copy()
-        fields["dd.trace_id"] = trace_id if parent is None else log_trace_id(trace_id)
-        fields["dd.span_id"] = str(bits & _SPAN_MASK)
 
-    def _inbound(self, scope: Scope, record: RequestContext) -> TraceParent | None:
+    def _inbound(
+        self, headers: list[tuple[bytes, bytes]], scope: Scope, record: RequestContext
+    ) -> TraceParent | None:
         found: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name in _HEADERS:
                 found.setdefault(name, []).append(value)
         if not found or not self._trusted.trusts(peer(scope)):
@@ -197,11 +193,8 @@ def _adopt(record: RequestContext, span: Span) -> None:
         return
     record.traced = True
     span_id = span.span_id
-    record.trace_id = trace_id = f"{span.trace_id:032x}"
+    record.trace_id = f"{span.trace_id:032x}"
     record.span_id = f"{span_id:016x}"
-    record.log_fields = fields = {} if record.log_fields is None else record.log_fields.copy()
-    fields["dd.trace_id"] = log_trace_id(trace_id)
-    fields["dd.span_id"] = str(span_id)
     if record.request_id is not None:
         span.set_tag("http.request_id", record.request_id)
 
