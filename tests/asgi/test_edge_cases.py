@@ -464,3 +464,116 @@ async def test_inside_of_a_framework_the_layers_work_alike():
     assert (response.status, error(response)["details"]) == (404, "No such item")
     unknown = await asgi_request(ASGILint(app, scope_may_change=True), path="/unknown")
     assert (unknown.status, error(unknown)["code"]) == (404, "RESOURCE_NOT_FOUND")
+
+
+# ------------------------------------------------------------------------------------------------- the stack as one
+
+
+async def ok(scope, receive, send):
+    await send({**START, "headers": [(b"content-type", b"text/plain")]})
+    await send(LAST)
+
+
+async def test_a_preflight_is_not_counted_and_a_refusal_is_readable():
+    """CORS outside of the stack: preflights cost nothing, and a page may read the 429 (edge case 82)."""
+    inner = wrap(ok, Settings(rate_limit="1/hour"))
+    app = CORSMiddleware(inner, allow_origins=["https://web.test"], expose_headers=["Retry-After"])
+    origin = {"origin": "https://web.test"}
+    preflight = {**origin, "access-control-request-method": "GET"}
+    for asked in (app, inner):
+        for _ in range(3):
+            assert (await asgi_request(asked, "OPTIONS", headers=preflight)).status == 200
+    assert (await asgi_request(app, headers=origin)).status == 200
+    refused = await asgi_request(app, headers=origin)
+    assert refused.status == 429
+    assert refused.headers["access-control-allow-origin"] == "https://web.test"
+
+
+async def test_probes_are_exempt_by_construction():
+    """Probes are neither limited nor logged, with or without a trailing slash or a body (edge cases 90, 100, 123)."""
+    app = wrapped(ok, rate_limit="1/hour")
+    with captured_logs() as logs:
+        for path in ("/health", "/health/", "/health/live", "/health/ready", "/health/startup"):
+            for method in ("GET", "HEAD"):
+                assert (await asgi_request(app, method, path)).status == 200
+        assert (await asgi_request(app)).status == 200
+    assert [line["http"]["url_details"]["path"] for line in logs.of_requests()] == ["/"]
+
+
+@pytest.mark.parametrize(
+    "ids", [[b"x" * 129], [b"-" * 50_000], [b"a\x1b[2J"], [b"two words"], [b"one", b"two"], [b""], [b"\xff"]]
+)
+async def test_an_id_that_can_harm_is_replaced_everywhere(ids):
+    """Neither the response nor a line has an id that is too long, ambiguous or of other characters (edge cases 93, 95, 96)."""
+
+    async def app(scope, receive, send):
+        await send({**START, "headers": [(b"X-Request-ID", b"the app's"), (b"x-request-id", b"and another")]})
+        await send(LAST)
+
+    with captured_logs() as logs:
+        response = await asgi_request(
+            wrap(app, Settings()), headers=[(b"X-Request-ID", value) for value in ids]
+        )
+    (own,) = response.headers.getlist("x-request-id")
+    assert own.startswith("req_")
+    (line,) = logs.of_requests()
+    assert line["request_id"] == own
+    assert len(logs.raw) < 2000
+
+
+async def test_nothing_of_a_request_writes_a_line_of_its_own():
+    """A decoded line end, escape or separator in a path stays inside its field of the one line (edge cases 94, 97)."""
+    with captured_logs() as logs:
+        await asgi_request(wrapped(ok), path="/a%0a%7B%22level%22%3A%22ERROR%22%7D%1b%E2%80%A8%00")
+    assert logs.raw.count(b"\n") == 1
+    (line,) = logs.of_requests()
+    assert line["http"]["url_details"]["path"] == '/a\n{"level":"ERROR"}\x1b\u2028\x00'
+    assert {"ttfb_ms", "duration_ms", "outcome"} <= line.keys()
+
+
+async def test_no_secret_of_a_request_is_logged():
+    """Query, headers, cookies and bodies are not in the lines, whatever goes wrong (edge cases 104, 106, 107)."""
+
+    async def app(scope, receive, send):
+        body = (await receive())["body"]
+        raise ValueError(f"could not store {body.decode()} at postgresql://ada:planted4@db")
+
+    secrets = [b"planted1", b"planted2", b"planted3", b"planted4", b"planted5"]
+    with captured_logs() as logs:
+        await asgi_request(
+            wrapped(app),
+            "POST",
+            "/?token=planted1",
+            headers={"Authorization": "Bearer planted2", "Cookie": "session=planted3"},
+            body=b'{"password": "planted5"}',
+        )
+    assert len(logs.of_requests()) == 1
+    assert b"could not store" in logs.raw
+    assert not [secret for secret in secrets if secret in logs.raw]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"host", b"[::1")],
+        [(b"traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01")],
+        [(b"traceparent", b"ff-x"), (b"traceparent", b"\xff")],
+        [(b"x-datadog-trace-id", b"-1"), (b"tracestate", b"=" * 10_000)],
+        [(b"x-forwarded-for", b"\xff, , [::1"), (b"forwarded", b'for="')],
+        [(b"accept", b"application/*;q=nan, \xff"), (b"user-agent", b"\xff\x00")],
+    ],
+)
+async def test_malformed_headers_fail_no_request(headers):
+    """Whatever a client puts into its headers, the request is answered (edge cases 73, 109, 112)."""
+    app = wrapped(ok, rate_limit="9/second", trusted_proxies=("127.0.0.1",), deadline_header="x-deadline")
+    with captured_logs() as logs:
+        response = await asgi_request(app, headers=headers)
+    assert (response.status, response.exception) == (200, None)
+    assert len(logs.of_requests()) == 1
+
+
+async def test_a_query_of_any_bytes_fails_no_request():
+    """Servers may pass bytes that are no UTF-8 (edge case 112)."""
+    assert (
+        await asgi_request(wrapped(ok), scope={"query_string": b"\xff\xfe", "raw_path": b"/\xff"})
+    ).status == 200

@@ -96,7 +96,10 @@ def courses(draw):
 )
 @given(course=courses())
 def test_the_timeout_follows_its_model(backend, course):
-    """Each message leaves when it should, the 504 at its moment, a cut response raises, background work runs to its end."""
+    """Each message leaves when it should, the 504 at its moment, a cut response raises, background work runs to its end.
+
+    (Edge cases 37, 38, 39, 43, 44.)
+    """
     kinds, times, finished = [], [], []
     stubborn = course.stubborn and backend == "asyncio"
 

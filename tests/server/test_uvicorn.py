@@ -53,7 +53,7 @@ def test_a_connection_survives_a_504(http, loop):
 
 @pytest.mark.parametrize("length", [None, "1000"])
 def test_half_a_body_looks_like_half_a_body(http, loop, length):
-    """A stream that stalls ends in a closed connection, without the end that would make it look whole."""
+    """A stream that stalls ends in a closed connection, without the end that would make it look whole (edge cases 2, 38)."""
 
     async def stalling(request):
         async def body():
@@ -96,7 +96,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(http, loop):
 
 
 def test_a_handler_in_a_thread_gets_its_504_in_time(http, loop):
-    """A `def` endpoint that blocks its thread can't be cancelled; its client is answered all the same."""
+    """A `def` endpoint can't be cancelled; its client is answered all the same (edge case 43)."""
     release = threading.Event()
 
     def stuck(request):
