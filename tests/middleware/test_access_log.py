@@ -3,11 +3,14 @@
 import gc
 import io
 import json
+import os
 import re
+import threading
 import weakref
 
 import anyio
 import pytest
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -489,6 +492,33 @@ async def test_a_failing_sink_changes_no_response(failures):
     response = await asgi_request(AccessLogMiddleware(answering(200, b"x"), sink=Broken()))
     assert (response.status, response.exception) == (200, None)
     assert list(failures.values()) == [1]
+
+
+@pytest.mark.real_time
+async def test_a_pipe_that_nobody_reads_holds_no_request_up():
+    """With a real pipe that is full, requests are answered; its reader then gets the error first, and the count (101)."""
+    reader, writer = os.pipe()
+    sink = LogSink(writer, max_lines=50, flush_interval=0)
+    sink.write(b'{"level":"INFO","filler":"%s"}\n' % (b"x" * 100_000))
+    assert not await to_thread.run_sync(sink.flush, 0.05)
+    for status in (*[200] * 100, 500):
+        response = await asgi_request(AccessLogMiddleware(answering(status), sink=sink))
+        assert response.status == status
+    received = []
+
+    def read():
+        with os.fdopen(reader, "rb") as file:
+            received.extend(json.loads(line) for line in file)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    await to_thread.run_sync(sink.close)
+    os.close(writer)
+    await to_thread.run_sync(thread.join)
+    assert received[1]["message"] == "GET / 500"
+    (report,) = [line for line in received if "dropped" in line.get("context", {})]
+    assert report["context"]["dropped"] == {"INFO": sink.dropped} == {"INFO": 100 - 45}
+    assert len(received) == 1 + 1 + 45 + 1
 
 
 async def test_an_exception_that_can_not_be_marked_is_logged(lines):
