@@ -8,6 +8,7 @@ a client might wait before it follows.
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from inspect import iscoroutinefunction
 from secrets import token_bytes
@@ -118,14 +119,14 @@ class RateLimitMiddleware:
         """Admit or refuse one connection."""
         if self._idle:
             return await self.app(scope, receive, send)
-        if KEY not in scope:
+        record: RequestContext | None = scope.get(KEY)
+        if record is None:
             return await observe(self, scope, receive, send)
         policy = self._default
         if self._paths is not None:
             policy = self._paths.get(scope["path"], policy)
-        if policy is None or (scope.get("method") == "OPTIONS" and _is_preflight(scope)):
+        if policy is None or (record.method == "OPTIONS" and _is_preflight(scope)):
             return await self.app(scope, receive, send)
-        record: RequestContext = scope[KEY]
         key = self._key(scope, record)
         if key is None:
             return await self._unknown(scope, receive, send)
@@ -135,8 +136,8 @@ class RateLimitMiddleware:
         decision = await self._ask(key, policy) if take is None else take(key, policy.rules)
         if decision.wait:
             return await self._refuse(scope, send, record, policy, decision)
-        if self._headers and scope["type"] == "http":
-            send = _with_fields(send, policy, decision)
+        if self._headers and record.kind == "http":
+            record.on_start.append(partial(_tell, policy, decision))
         return await self.app(scope, receive, send)
 
     def _key(self, scope: Scope, record: RequestContext) -> str | None:
@@ -152,7 +153,7 @@ class RateLimitMiddleware:
                 report_failure(self._identify, error)
         if address is None:
             return _EVERYBODY if self._unknown_client == "shared" else None
-        return network_key(address)
+        return network_key(address) if ":" in address else address
 
     async def _ask(self, key: str, policy: QuotaPolicy) -> Decision:
         store = cast("AsyncQuotaStore", self._store)
@@ -187,14 +188,9 @@ class RateLimitMiddleware:
         return await self.app(scope, receive, send)
 
 
-def _with_fields(send: Send, policy: QuotaPolicy, decision: Decision) -> Send:
-    async def send_with_fields(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] not in _REDIRECTS:
-            fields = (policy.advertised, policy.limits(decision))
-            message = {**message, "headers": [*message.get("headers", ()), *fields]}
-        await send(message)
-
-    return send_with_fields
+def _tell(policy: QuotaPolicy, decision: Decision, _: RequestContext, message: Message) -> None:
+    if message["status"] not in _REDIRECTS:
+        message["headers"] += (policy.advertised, policy.limits(decision))
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -118,7 +118,7 @@ class TraceContextMiddleware:
         await self.app(scope, receive, send)
 
     def _begin(self, scope: Scope, record: RequestContext) -> None:
-        tracing = self._tracing or self._find()
+        tracing = self._tracing or (self._find() if self._look_for_tracer else None)
         if tracing is not None:
             record.traced = False
             record.on_start.append(partial(_tag_span, tracing, scope))
@@ -132,11 +132,10 @@ class TraceContextMiddleware:
         record.log_tags = self._tags
 
     def _find(self) -> Tracing | None:
-        if self._look_for_tracer:
-            tracing = find_tracing()
-            if tracing is not None:
-                self._use(tracing)
-        return self._tracing
+        tracing = find_tracing()
+        if tracing is not None:
+            self._use(tracing)
+        return tracing
 
     def _use(self, tracing: Tracing) -> None:
         self._tracing = tracing

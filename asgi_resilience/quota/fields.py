@@ -38,7 +38,7 @@ class QuotaPolicy:
         ValueError: Two rules have the same name.
     """
 
-    __slots__ = ("_terms", "advertised", "names", "part", "rules")
+    __slots__ = ("_spelled", "_terms", "advertised", "names", "part", "rules")
 
     def __init__(self, rules: Rules, part: str = "") -> None:
         self.rules = rules
@@ -49,6 +49,7 @@ class QuotaPolicy:
         self._terms = [
             (_string(name), rule, dict[int, bytes]()) for name, rule in zip(self.names, rules, strict=True)
         ]
+        self._spelled: dict[int, tuple[bytes, bytes]] = {}  # whole fields, where there is one rule only
         items = (f"{_string(name)}{_quota(rule)}" for name, rule in zip(self.names, rules, strict=True))
         self.advertised = (b"ratelimit-policy", ", ".join(items).encode())
 
@@ -58,6 +59,17 @@ class QuotaPolicy:
         With a refusal it names only the rules that refuse: what it says of the others could outlast `Retry-After`, which
         must not end before an effective window does (§6).
         """
+        if len(self.rules) > 1 or decision.wait:
+            return b"ratelimit", self._items(decision)
+        left = decision.remaining_of(0)
+        field = self._spelled.get(left)
+        if field is None:
+            field = b"ratelimit", self._items(decision)
+            if left and len(self._spelled) < _MOST_SPELLED:
+                self._spelled[left] = field
+        return field
+
+    def _items(self, decision: Decision) -> bytes:
         now, refused = decision.now, decision.wait
         items: list[bytes] = []
         for (label, rule, spelled), tat in zip(self._terms, decision.state, strict=True):
@@ -72,7 +84,7 @@ class QuotaPolicy:
                     if len(spelled) < _MOST_SPELLED:
                         spelled[left] = item
                 items.append(item)
-        return b"ratelimit", b", ".join(items)
+        return b", ".join(items)
 
     def refusing(self, decision: Decision) -> list[str]:
         """The names of the rules that have nothing left."""
