@@ -54,7 +54,13 @@ def steps(effort: Effort) -> int:
 
 
 def measure(
-    subjects: str, effort: Effort, progress: Callable[[], None], answer: Answer, *, of_interest: str
+    subjects: str,
+    effort: Effort,
+    progress: Callable[[], None],
+    answer: Answer,
+    *,
+    of_interest: str,
+    instructions_of: int = instructions.RUN,
 ) -> Mapping[str, Costs]:
     """The costs by each of the scales: on each event loop, and by instructions where they can be counted.
 
@@ -64,6 +70,7 @@ def measure(
         progress: Told of each round.
         answer: Notes about the measurement are added to it.
         of_interest: The subject whose spread the notes tell.
+        instructions_of: How many requests the shorter of the two counted runs has.
     """
     module, _, function = subjects.partition(":")
     scales: dict[str, Costs] = {}
@@ -77,7 +84,7 @@ def measure(
         )
     reason = instructions.why_not()
     if reason is None:
-        counted = instructions.count(subjects, "asyncio")
+        counted = instructions.count(subjects, "asyncio", instructions_of)
         scales["instructions"] = costs = Costs({name: [number] for name, number in counted.items()})
         answer.notes.append(f"instructions: a no-op layer is {costs.unit:,.0f} of them.")
     else:

@@ -32,12 +32,13 @@ def why_not() -> str | None:
     return None if shutil.which("valgrind") else "valgrind is not installed"
 
 
-def count(subjects: str, loop: str) -> dict[str, float]:
+def count(subjects: str, loop: str, run: int = RUN) -> dict[str, float]:
     """Instructions per request of each subject.
 
     Args:
         subjects: `module:function`; the function returns the requests by name.
         loop: Name of the event loop.
+        run: How many requests the shorter run has.
     """
     module, _, function = subjects.partition(":")
     with tempfile.TemporaryDirectory() as directory:
@@ -54,6 +55,7 @@ def count(subjects: str, loop: str) -> dict[str, float]:
                 "benchmarks.instructions",
                 subjects,
                 loop,
+                str(run),
             ],
             check=True,
             cwd=Path(__file__).parent.parent,
@@ -62,7 +64,7 @@ def count(subjects: str, loop: str) -> dict[str, float]:
         totals = [_total(path) for path in sorted(Path(directory).glob("out.*"), key=_place)]
     names = list(getattr(import_module(module), function)())
     # Before each subject its warm-up, then a run, then one twice as long.
-    return {name: (totals[3 * at + 2] - totals[3 * at + 1]) / RUN for at, name in enumerate(names)}
+    return {name: (totals[3 * at + 2] - totals[3 * at + 1]) / run for at, name in enumerate(names)}
 
 
 def _place(path: Path) -> int:
@@ -76,18 +78,18 @@ def _total(path: Path) -> int:
     return int(found[1])
 
 
-def _run(subjects: Callable[[], Mapping[str, Request]], loop: str) -> None:
+def _run(subjects: Callable[[], Mapping[str, Request]], loop: str, length: int) -> None:
     import gc
 
     gc.disable()
 
     async def run() -> None:
         for request in subjects().values():
-            await serve(request, WARM_UP)
+            await serve(request, WARM_UP * length // RUN)
             _mark()
-            await serve(request, RUN)
+            await serve(request, length)
             _mark()
-            await serve(request, 2 * RUN)
+            await serve(request, 2 * length)
             _mark()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -96,4 +98,4 @@ def _run(subjects: Callable[[], Mapping[str, Request]], loop: str) -> None:
 
 if __name__ == "__main__":
     _module, _, _function = sys.argv[1].partition(":")
-    _run(getattr(import_module(_module), _function), sys.argv[2])
+    _run(getattr(import_module(_module), _function), sys.argv[2], int(sys.argv[3]))
