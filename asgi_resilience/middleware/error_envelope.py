@@ -12,7 +12,7 @@ connection. What a framework answers by itself (a plain-text 404 or 405, a text 
 import logging
 from collections.abc import Awaitable
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 from starlette.exceptions import WebSocketException
 from starlette.requests import ClientDisconnect
@@ -207,7 +207,8 @@ def _text(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - the exception of a `__str__` must not take the place of the one that it tells of
         text = type(error).__name__
     if isinstance(error, BaseExceptionGroup):
-        text = f"{text}: {'; '.join(map(_text, error.exceptions[:_LEAVES_TOLD]))}"
+        leaves = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        text = f"{text}: {'; '.join(map(_text, leaves[:_LEAVES_TOLD]))}"
     return text
 
 
