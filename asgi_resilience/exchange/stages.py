@@ -62,6 +62,7 @@ class Exchange:
         "_send",
         "_silent_since",
         "_stage",
+        "_task",
         "_timeouts",
         "_trailers",
     )
@@ -77,7 +78,9 @@ class Exchange:
         scope: Scope,
         receive: Receive,
         send: Send,
+        task: Any = None,  # of asyncio, that of the request
     ) -> None:
+        self._task = task
         self._layer = layer
         self._timeouts = timeouts
         self._record = record
@@ -120,9 +123,10 @@ class Exchange:
         """The server's `send`, with the stages moved along."""
         stage = self._stage
         if stage == STREAMING:
-            self._silent_since = inf
             if ends_response(message, trailers=self._trailers):
                 self._stage = DONE
+            else:
+                self._silent_since = inf
         elif stage == WAITING:
             if message["type"] == "http.response.start":
                 message = self._start(message)

@@ -1,10 +1,11 @@
 """The staged timeout on asyncio: one shared timer, and a cancellation that is taken back."""
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import copy_context
 from math import inf
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from asgi_resilience.alarms import Alarms, Queue
 from asgi_resilience.context import ASGIApp
@@ -19,25 +20,26 @@ __all__ = ("TaskExchange",)
 _SLACK = 0.001
 """Seconds by which silence may be cut short: the shared timer is coarse by as much."""
 _NO_QUEUE: Queue = {}
+_NO_TIMERS: Sequence[asyncio.TimerHandle] = ()
 
 
 class TaskExchange(Exchange):
     """On asyncio: expiry cancels the request's own task, as `asyncio.timeout` does, and answers from another."""
 
-    __slots__ = ("_answering", "_armed_for", "_cancelled", "_context", "_loop", "_queue", "_task", "_timers")
+    __slots__ = ("_answering", "_armed_for", "_cancelled", "_context", "_loop", "_queue", "_timers")
 
     _answering: asyncio.Task[None]  # set with ANSWERED
     _cancelled: bool  # set with ANSWERED and CUT
-    _timers: list[asyncio.TimerHandle]
+    _timers: Sequence[asyncio.TimerHandle]
 
     async def run(self, app: ASGIApp) -> None:  # noqa: D102 - as in the base class
-        self._loop = loop = asyncio.get_running_loop()
-        self._task = task = cast("asyncio.Task[None]", asyncio.current_task(loop))
+        task = self._task
+        self._loop = loop = task.get_loop()
         self._context = copy_context()
         self._now = loop.time
-        self._timers = []
+        self._timers = _NO_TIMERS
         others = task.cancelling()
-        self._arm_response()
+        self._arm_response(loop)
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -62,15 +64,15 @@ class TaskExchange(Exchange):
         if self._stage == ANSWERED:
             await asyncio.wait((self._answering,))
 
-    def _arm_response(self) -> None:
+    def _arm_response(self, loop: asyncio.AbstractEventLoop) -> None:
         seconds = self._timeouts.response
         if seconds is None:
             self._armed_for, self._queue = inf, _NO_QUEUE
             return
-        now = self._now()
+        now = loop.time()
         self._set_deadline(now + seconds)
         self._armed_for = seconds
-        self._queue = Alarms.of(self._loop).arm(self, seconds, now)
+        self._queue = Alarms.of(loop).arm(self, seconds, now)
 
     def streams(self) -> None:  # noqa: D102 - as in the base class
         # The alarm of the first stage goes on: when it rings it is soon enough to ask for how long the app was silent.

@@ -91,7 +91,8 @@ class TimeoutMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if KEY not in scope:
+        record: RequestContext | None = scope.get(KEY)
+        if record is None:
             await observe(self, scope, receive, send)
             return
         timeouts = self._timeouts if self._paths is None else self._paths.get(scope["path"], self._timeouts)
@@ -100,13 +101,17 @@ class TimeoutMiddleware:
         if timeouts is None:
             await self.app(scope, receive, send)
             return
-        record: RequestContext = scope[KEY]
         if timeouts is _EXPIRED:
             record.outcome = "timeout"
             record.error_message = "The caller's deadline had passed when the request arrived"
             await self.errors.answer(scope, send, self.errors.catalogue.classify(RequestTimedOut()))
             return
-        await _backend()(self, timeouts, record, scope, receive, send).run(self.app)
+        try:
+            task = asyncio.current_task()  # asked once: on 3.11 the question is a system call
+        except RuntimeError:  # no event loop of asyncio: trio
+            task = None
+        exchange = StructuredExchange if task is None else TaskExchange
+        await exchange(self, timeouts, record, scope, receive, send, task).run(self.app)
 
     def _shortened(self, scope: Scope, timeouts: Timeouts, name: bytes) -> Timeouts:
         """The limits with the caller's deadline taken in; `_EXPIRED` when it has passed already."""
@@ -131,11 +136,3 @@ class TimeoutMiddleware:
             record.route or record.path,
             extra={"overruns": self.overruns},
         )
-
-
-def _backend() -> type[TaskExchange | StructuredExchange]:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # no event loop of asyncio: trio
-        return StructuredExchange
-    return TaskExchange
