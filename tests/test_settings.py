@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+import re
 import warnings
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from inspect import cleandoc
 
 import pytest
 
@@ -105,10 +107,8 @@ def variable(name):
 
 def test_the_defaults_are_documented():
     """Every field has a line in the docstring, in the order of the fields."""
-    lines = Settings.__doc__.partition("Attributes:")[2].partition("Raises:")[0].splitlines()
-    documented = [
-        line.strip().partition(":")[0] for line in lines if line.startswith(" " * 8 + line.strip()[:1])
-    ]
+    attributes = cleandoc(Settings.__doc__).partition("Attributes:\n")[2].partition("\n\n")[0]
+    documented = re.findall(r"^    (\w+): ", attributes, re.MULTILINE)
     assert documented == [*FIELDS]
 
 
