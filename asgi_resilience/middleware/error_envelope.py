@@ -82,30 +82,41 @@ class ErrorEnvelopeMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and answer for it when that fails."""
-        if KEY not in scope:
+        record: RequestContext | None = scope.get(KEY)
+        if record is None:
             await observe(self, scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+        elif record.kind == "http":
+            await self._http(record, scope, receive, send)
         else:
             await self._websocket(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901 - one picture of all endings
-        record: RequestContext = scope[KEY]
+    async def _http(  # noqa: C901 - one picture of all endings
+        self, record: RequestContext, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         started = False
         held: PlainError | None = None
 
-        async def send_wrapper(message: Message) -> None:
-            nonlocal started, held
+        # Almost every message only passes, and for that this needs no coroutine of its own.
+        def send_wrapper(message: Message) -> Awaitable[None]:
+            nonlocal started
+            if held is None:
+                if started or message["type"] != "http.response.start":
+                    return send(message)
+                started = True
+                if message["status"] < self._rewrite_from:
+                    return send(message)
+            return hold(message)
+
+        async def hold(message: Message) -> None:
+            nonlocal held
             if held is not None:
                 if await held.take(message):
                     return
-            elif not started and message["type"] == "http.response.start":
-                started = True
-                if message["status"] >= self._rewrite_from:
-                    message = {**message, "headers": list(message.get("headers", ()))}
-                    if PlainError.looks_like(message, self._rewrite_limit):
-                        held = PlainError(message, self._rewrite_limit, self._errors, scope, send)
-                        return
+            else:
+                message = {**message, "headers": list(message.get("headers", ()))}
+                if PlainError.looks_like(message, self._rewrite_limit):
+                    held = PlainError(message, self._rewrite_limit, self._errors, scope, send)
+                    return
             await send(message)
 
         try:

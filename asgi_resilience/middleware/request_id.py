@@ -98,7 +98,8 @@ class RequestIDMiddleware:
         record: RequestContext = scope[KEY]
         if record.request_id is None or not _VALID.fullmatch(record.request_id):
             found = watched(record, scope)
-            record.request_id = (found and self._inbound(found, scope, record)) or self._new_id()
+            known = self._inbound(found, scope, record) if found else None
+            record.request_id = known or self._new_id()
         record.on_start.append(self._hook)
         return await self.app(scope, receive, send)
 
