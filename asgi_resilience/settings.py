@@ -18,6 +18,7 @@ __all__ = ("ClientErrorLevel", "LogLevel", "RedactEmail", "Settings")
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
 ClientErrorLevel = Literal["INFO", "WARN"]
 RedactEmail = Literal["local", "domain"]
+UnknownClient = Literal["allow", "shared", "refuse"]
 
 _PREFIX: Final = "ASGI_RESILIENCE_"
 _TAGS: Final = {"service": "DD_SERVICE", "environment": "DD_ENV", "version": "DD_VERSION"}
@@ -73,6 +74,8 @@ class Settings:
         rate_limit_key: `"client"`, `"header:X-API-Key"`, or a callable that gets the scope.
         rate_limit_exempt_paths: Paths that are not limited, with everything below them.
         rate_limit_headers: Send `RateLimit` and `RateLimit-Policy` with allowed responses.
+        rate_limit_unknown_client: What becomes of a client without an address, as on a unix socket: `"allow"`,
+            `"shared"` (all of them count as one), or `"refuse"`.
         timeout: Seconds until the response starts. None: no limit.
         stream_idle_timeout: Seconds between two body messages. None: no limit.
         event_stream_idle_timeout: The same for `text/event-stream`. None: no limit.
@@ -117,6 +120,7 @@ class Settings:
     rate_limit_key: str | Callable[[Any], str | None] = "client"
     rate_limit_exempt_paths: tuple[str, ...] = ()
     rate_limit_headers: bool = True
+    rate_limit_unknown_client: UnknownClient = "allow"
     timeout: float | None = 30.0
     stream_idle_timeout: float | None = 30.0
     event_stream_idle_timeout: float | None = None
@@ -220,6 +224,7 @@ _FORMS: dict[str, form.Form] = {
     "rate_limit": form.limit,
     "rate_limit_paths": form.limits_by_path,
     "rate_limit_key": form.limit_key,
+    "rate_limit_unknown_client": form.one_of(*get_args(UnknownClient)),
     "timeout": form.seconds_or_none,
     "stream_idle_timeout": form.seconds_or_none,
     "event_stream_idle_timeout": form.seconds_or_none,

@@ -159,6 +159,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 key=settings.rate_limit_key,
                 exempt_paths=settings.rate_limit_exempt_paths,
                 headers=settings.rate_limit_headers,
+                unknown_client=settings.rate_limit_unknown_client,
                 trusted_proxies=proxies,
                 errors=errors,
             )
