@@ -15,7 +15,7 @@ from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = ("layers", "peers", "server", "streaming", "websocket", "memory")
+QUESTIONS = ("layers", "peers", "server", "streaming", "websocket", "memory", "scale")
 
 
 class Question(Protocol):

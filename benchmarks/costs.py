@@ -8,15 +8,15 @@ from statistics import median
 from asgi_resilience.context import ASGIApp
 from benchmarks import instructions
 from benchmarks.report import Answer
-from benchmarks.subject import UNIT_LAYERS, hello, no_ops, request_of
-from benchmarks.timing import LOOPS, Effort, Request, Samples, per_request, quartiles
+from benchmarks.subject import UNIT_LAYERS, no_ops, pausing, request_of
+from benchmarks.timing import BURST, LOOPS, Effort, Request, Samples, per_request, quartiles
 
 __all__ = ("BARE", "UNIT", "Costs", "baselines", "measure", "steps")
 
 BARE, UNIT = "bare", "unit"
 
 
-def baselines(app: ASGIApp = hello) -> dict[str, Request]:
+def baselines(app: ASGIApp = pausing) -> dict[str, Request]:
     """What every comparison needs: the app as it is, and inside of the units that costs are given in."""
     return {BARE: request_of(app), UNIT: request_of(no_ops(UNIT_LAYERS, app))}
 
@@ -60,7 +60,8 @@ def measure(
     answer: Answer,
     *,
     of_interest: str,
-    instructions_of: int = instructions.RUN,
+    counted: int = instructions.RUN,
+    burst: int = BURST,
 ) -> Mapping[str, Costs]:
     """The costs by each of the scales: on each event loop, and by instructions where they can be counted.
 
@@ -70,13 +71,14 @@ def measure(
         progress: Told of each round.
         answer: Notes about the measurement are added to it.
         of_interest: The subject whose spread the notes tell.
-        instructions_of: How many requests the shorter of the two counted runs has.
+        counted: How many requests the shorter of the two runs has whose instructions are counted.
+        burst: How many requests are open at once.
     """
     module, _, function = subjects.partition(":")
     scales: dict[str, Costs] = {}
     for loop in LOOPS:
         scales[loop] = costs = Costs(
-            per_request(getattr(import_module(module), function)(), loop, effort, progress)
+            per_request(getattr(import_module(module), function)(), loop, effort, progress, burst)
         )
         answer.notes.append(
             f"{loop}: half of the rounds have the {of_interest} at {costs.spread(of_interest)};"
@@ -84,7 +86,7 @@ def measure(
         )
     reason = instructions.why_not()
     if reason is None:
-        counted = instructions.count(subjects, "asyncio", instructions_of)
+        counted = instructions.count(subjects, "asyncio", counted, burst)
         scales["instructions"] = costs = Costs({name: [number] for name, number in counted.items()})
         answer.notes.append(f"instructions: a no-op layer is {costs.unit:,.0f} of them.")
     else:

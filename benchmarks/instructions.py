@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.timing import LOOPS, Request, serve
+from benchmarks.timing import BURST, LOOPS, Request, serve
 
 __all__ = ("count", "why_not")
 
-WARM_UP = 300
 RUN = 200
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 _mark = os.getloadavg
@@ -32,13 +31,14 @@ def why_not() -> str | None:
     return None if shutil.which("valgrind") else "valgrind is not installed"
 
 
-def count(subjects: str, loop: str, run: int = RUN) -> dict[str, float]:
+def count(subjects: str, loop: str, run: int = RUN, burst: int = BURST) -> dict[str, float]:
     """Instructions per request of each subject.
 
     Args:
         subjects: `module:function`; the function returns the requests by name.
         loop: Name of the event loop.
         run: How many requests the shorter run has.
+        burst: How many are open at once.
     """
     module, _, function = subjects.partition(":")
     with tempfile.TemporaryDirectory() as directory:
@@ -56,6 +56,7 @@ def count(subjects: str, loop: str, run: int = RUN) -> dict[str, float]:
                 subjects,
                 loop,
                 str(run),
+                str(burst),
             ],
             check=True,
             cwd=Path(__file__).parent.parent,
@@ -63,7 +64,7 @@ def count(subjects: str, loop: str, run: int = RUN) -> dict[str, float]:
         )
         totals = [_total(path) for path in sorted(Path(directory).glob("out.*"), key=_place)]
     names = list(getattr(import_module(module), function)())
-    # Before each subject its warm-up, then a run, then one twice as long.
+    # Before each subject its warm-up, which is not counted; then a run, and one twice as long.
     return {name: (totals[3 * at + 2] - totals[3 * at + 1]) / run for at, name in enumerate(names)}
 
 
@@ -78,18 +79,18 @@ def _total(path: Path) -> int:
     return int(found[1])
 
 
-def _run(subjects: Callable[[], Mapping[str, Request]], loop: str, length: int) -> None:
+def _run(subjects: Callable[[], Mapping[str, Request]], loop: str, length: int, burst: int) -> None:
     import gc
 
     gc.disable()
 
     async def run() -> None:
         for request in subjects().values():
-            await serve(request, WARM_UP * length // RUN)
+            await serve(request, 2 * length, burst)
             _mark()
-            await serve(request, length)
+            await serve(request, length, burst)
             _mark()
-            await serve(request, 2 * length)
+            await serve(request, 2 * length, burst)
             _mark()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
@@ -98,4 +99,4 @@ def _run(subjects: Callable[[], Mapping[str, Request]], loop: str, length: int) 
 
 if __name__ == "__main__":
     _module, _, _function = sys.argv[1].partition(":")
-    _run(getattr(import_module(_module), _function), sys.argv[2], int(sys.argv[3]))
+    _run(getattr(import_module(_module), _function), sys.argv[2], *map(int, sys.argv[3:]))

@@ -14,10 +14,10 @@ from benchmarks.subject import (
     build,
     everything,
     everything_on,
-    hello,
     log_to_nowhere,
     name_of,
     no_ops,
+    pausing,
     request_of,
 )
 from benchmarks.timing import BURST, Effort, Request, serve
@@ -45,7 +45,7 @@ def subjects() -> dict[str, Request]:
     """Everything that is measured, by name."""
     log_to_nowhere()
     layers = stack(everything_on())
-    apps: dict[str, ASGIApp] = {SEVEN: no_ops(7), WHOLE: build(layers), RECORD: RecordOnly(hello)}
+    apps: dict[str, ASGIApp] = {SEVEN: no_ops(7), WHOLE: build(layers), RECORD: RecordOnly(pausing)}
     for layer in layers:
         apps[name_of(layer)] = build([layer])
         apps[without(name_of(layer))] = build([each for each in layers if each is not layer])
@@ -64,7 +64,7 @@ def without(name: str) -> str:
 
 def garbage() -> float:
     """Objects per request that only the garbage collector can free: each is part of a reference cycle."""
-    requests = 100 * BURST
+    requests = 10 * BURST
 
     async def run() -> float:
         request = request_of(everything())
@@ -86,7 +86,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     scales = measure("benchmarks.layers:subjects", effort, progress, found, of_interest=WHOLE)
     found.tables.append(
         Table(
-            "In no-op layers: alone around a hello-world",
+            "In no-op layers: alone around the app",
             [*scales],
             {
                 name: [costs.of(name) for costs in scales.values()]

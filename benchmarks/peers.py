@@ -10,7 +10,7 @@ from benchmarks import assembly
 from benchmarks.command import main
 from benchmarks.costs import baselines, measure, steps
 from benchmarks.report import PACKAGES, Answer, Table
-from benchmarks.subject import build, everything_on, hello, log_to_nowhere, name_of, request_of
+from benchmarks.subject import build, everything_on, log_to_nowhere, name_of, pausing, request_of
 from benchmarks.timing import Effort, Request
 
 __all__ = ("QUESTION", "answer", "steps", "subjects")
@@ -52,7 +52,7 @@ def subjects() -> dict[str, Request]:
     apps: dict[str, ASGIApp] = {WHOLE: build(layers)}
     for layer in layers:
         apps[name_of(layer)] = build([layer])
-    apps |= {name: around(hello) for name, around in assembly.peers().items()}
+    apps |= {name: around(pausing) for name, around in assembly.peers().items()}
     apps[OURS_404] = ErrorEnvelopeMiddleware(missing)
     apps |= {name: around(missing) for name, around in assembly.error_handlers().items()}
     return {**baselines(), **{name: request_of(app) for name, app in apps.items()}}

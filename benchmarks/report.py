@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-__all__ = ("PACKAGES", "Answer", "Table", "machine", "save", "show")
+__all__ = ("PACKAGES", "Answer", "Curve", "Table", "machine", "save", "show")
 
 PACKAGES = ("uvloop", "starlette", "anyio", "orjson")
 """Whose versions always matter."""
@@ -31,6 +31,14 @@ class Table:
 
 
 @dataclass(slots=True)
+class Curve:
+    """How the cost of a request through the whole stack, in no-op layers, grows over something."""
+
+    over: str
+    points: dict[int, float]
+
+
+@dataclass(slots=True)
 class Answer:
     """What one question found.
 
@@ -38,6 +46,7 @@ class Answer:
         name: Of the question: its module's.
         question: In words.
         tables: For people.
+        curves: Likewise.
         figures: For the budgets: `budgets.toml` names them.
         notes: What one must know to read the tables, such as what was left out and why.
         packages: Whose versions matter.
@@ -46,6 +55,7 @@ class Answer:
     name: str
     question: str
     tables: list[Table] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     packages: Sequence[str] = PACKAGES
@@ -60,6 +70,13 @@ def show(answer: Answer, console: Console) -> None:
             grid.add_column(column, justify="right")
         for name, numbers in table.rows.items():
             grid.add_row(name, *map(spell, numbers))
+        console.print(grid)
+    if answer.curves:
+        grid = Grid(
+            "over", "in no-op layers", title="The cost of a request", title_justify="left", title_style="bold"
+        )
+        for curve in answer.curves:
+            grid.add_row(curve.over, "  ".join(f"{x:,}: {spell(y)}" for x, y in curve.points.items()))
         console.print(grid)
     for note in answer.notes:
         console.print(f"[dim]{note}[/dim]")
@@ -82,7 +99,11 @@ def save(answer: Answer, *, quick: bool) -> Path:
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "quick": quick,
         "machine": machine(answer.packages),
-        **{key: value for key, value in asdict(answer).items() if key in ("tables", "figures", "notes")},
+        **{
+            key: value
+            for key, value in asdict(answer).items()
+            if key in ("tables", "curves", "figures", "notes")
+        },
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=list) + "\n", encoding="utf-8")
     return path

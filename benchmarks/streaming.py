@@ -18,7 +18,7 @@ from benchmarks.subject import (
     receive,
     request_of,
 )
-from benchmarks.timing import BURST, Effort, Request
+from benchmarks.timing import Effort, Request
 
 __all__ = ("QUESTION", "answer", "chunks", "events", "steps")
 
@@ -27,6 +27,7 @@ WHOLE = "whole stack"
 CHUNK = bytes(64 * 1024)
 EVENT = b'data: {"price": 41.5}\n\n'
 CHUNKS, EVENTS = 16_384, 10_000  # 1 GiB, and a day of a quiet feed
+OPEN = 10  # at once
 MEASURED = 1000  # messages of one response while time is taken: enough to make the response's own cost vanish
 
 
@@ -73,7 +74,7 @@ def steps(effort: Effort) -> int:
 
 
 def _effort(effort: Effort) -> Effort:
-    return effort.scaled(BURST / MEASURED)
+    return effort.scaled(OPEN / MEASURED)
 
 
 def copied(app: ASGIApp, body: bytes) -> int:
@@ -99,7 +100,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     table = Table("A message through the whole stack, in messages through a no-op layer", [])
     for name, what in ("chunks", "chunk of 64 KiB"), ("events", "event of 23 bytes, in a turn of its own"):
         spec = f"benchmarks.streaming:{name}"
-        scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, instructions_of=BURST)
+        scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, counted=OPEN, burst=OPEN)
         table.columns = [*scales]
         table.rows[what] = [costs.of(WHOLE) for costs in scales.values()]
         for scale, costs in scales.items():

@@ -1,5 +1,6 @@
 """What is measured: a hello-world, the requests that it gets, the unit of cost, and the stack with everything on."""
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from itertools import cycle
@@ -63,10 +64,16 @@ async def send(_: Message) -> None:
 
 
 async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """The app: one start, one body."""
+    """The smallest app: one start, one body."""
     status, *headers = _START
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"Hello, world!"})
+
+
+async def pausing(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of most questions: it lets the event loop turn once, as one does that asks a database, and says hello."""
+    await asyncio.sleep(0)
+    await hello(scope, receive, send)
 
 
 def request_of(app: ASGIApp) -> Request:
@@ -86,7 +93,7 @@ def no_op(app: ASGIApp) -> ASGIApp:
     return layer
 
 
-def no_ops(count: int, app: ASGIApp = hello) -> ASGIApp:
+def no_ops(count: int, app: ASGIApp = pausing) -> ASGIApp:
     """`count` no-op layers around the app."""
     for _ in range(count):
         app = no_op(app)
@@ -133,7 +140,7 @@ def name_of(layer: Middleware) -> str:
     return words.removesuffix(" middleware").strip().replace("i d", "id")
 
 
-def build(layers: Sequence[Middleware], app: ASGIApp = hello) -> ASGIApp:
+def build(layers: Sequence[Middleware], app: ASGIApp = pausing) -> ASGIApp:
     """`app` inside the layers, outermost first."""
     make: Callable[..., Any]
     for layer in reversed(layers):
@@ -147,6 +154,6 @@ def log_to_nowhere() -> None:
     set_default_sink(LogSink(os.open(os.devnull, os.O_WRONLY)))
 
 
-def everything(app: ASGIApp = hello, **changes: Any) -> ASGIApp:
+def everything(app: ASGIApp = pausing, **changes: Any) -> ASGIApp:
     """`app` inside the whole stack with everything on."""
     return build(stack(everything_on(**changes)), app)

@@ -1,7 +1,8 @@
 """CPU time per request, in process, of several subjects in turn.
 
 The subjects take turns within each round, in an order that is shuffled anew, so whatever else the machine does meets all
-of them. Every request is a task of its own, and a few of them share a turn of the event loop, as under a server. What is
+of them. Every request is a task of its own, and a hundred of them are open at once, as under a server that has work to do: what a
+layer keeps for a request does not stay in the processor's nearest cache while the others have their turn. What is
 measured is the CPU time of the process, threads included: a sink that writes from a thread hides nothing, and a
 neighbour who takes the CPU away costs nothing.
 """
@@ -31,8 +32,8 @@ LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.SelectorEventLoop,
     "uvloop": uvloop.new_event_loop,
 }
-BURST = 10
-"""Requests that share a turn of the event loop."""
+BURST = 100
+"""Requests that are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Effort:
 
     def scaled(self, factor: float) -> "Effort":
         """The same for requests that are so many times shorter."""
-        sizes = (max(BURST, round(size * factor)) for size in (self.requests, self.warm_up))
+        sizes = (round(size * factor) for size in (self.requests, self.warm_up))
         return replace(self, **dict(zip(("requests", "warm_up"), sizes, strict=True)))
 
 
@@ -73,22 +74,27 @@ async def serve(request: Request, count: int, burst: int = BURST) -> None:
 
 
 def per_request(
-    subjects: Mapping[str, Request], loop: str, effort: Effort, progress: Callable[[], None] = lambda: None
+    subjects: Mapping[str, Request],
+    loop: str,
+    effort: Effort,
+    progress: Callable[[], None] = lambda: None,
+    burst: int = BURST,
 ) -> Samples:
     """Measure on one event loop, with the garbage collector on as it is under a server."""
+    requests = max(effort.requests, burst)
     samples: Samples = {name: [] for name in subjects}
 
     async def run() -> None:
         for request in subjects.values():
-            await serve(request, effort.warm_up)
+            await serve(request, max(effort.warm_up, burst), burst)
         order = list(subjects)
         for _ in range(effort.rounds):
             random.shuffle(order)
             for name in order:
                 gc.collect()  # everybody starts with the same heap
                 began = process_time()
-                await serve(subjects[name], effort.requests)
-                samples[name].append((process_time() - began) / effort.requests)
+                await serve(subjects[name], requests, burst)
+                samples[name].append((process_time() - began) / (requests // burst * burst))
             progress()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:

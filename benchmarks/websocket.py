@@ -8,12 +8,13 @@ from benchmarks.costs import BARE, UNIT, measure
 from benchmarks.costs import steps as steps_of_one
 from benchmarks.report import Answer, Table
 from benchmarks.subject import UNIT_LAYERS, everything, http_scope, log_to_nowhere, no_ops, send
-from benchmarks.timing import BURST, Effort, Request
+from benchmarks.timing import Effort, Request
 
 __all__ = ("QUESTION", "answer", "steps", "subjects")
 
 QUESTION = "What does a message over a websocket cost?"
 WHOLE = "whole stack"
+OPEN = 10  # at once
 MEASURED = 1000  # messages each way: enough to make the connection's own cost vanish
 
 
@@ -59,14 +60,14 @@ def steps(effort: Effort) -> int:
 
 
 def _effort(effort: Effort) -> Effort:
-    return effort.scaled(BURST / MEASURED)
+    return effort.scaled(OPEN / MEASURED)
 
 
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
     """Measure."""
     found = Answer("websocket", QUESTION)
     spec = "benchmarks.websocket:subjects"
-    scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, instructions_of=BURST)
+    scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, counted=OPEN, burst=OPEN)
     found.tables.append(
         Table(
             "A question and its answer through the whole stack, in those through a no-op layer",
