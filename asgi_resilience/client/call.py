@@ -129,6 +129,7 @@ class Call(Generic[R]):
 
     def _attempt_failed(self, error: Exception, began: float) -> None:
         dependency, now = self.dependency, loop_time()
+        dependency.look_below(self.func)
         assert self.verdict is not None
         rule, asked = self.verdict.rule, self.verdict.facts.retry_after
         dependency.emit(
@@ -153,8 +154,7 @@ class Call(Generic[R]):
         else:
             return result
         finally:
-            if self._sleeper is not None:
-                dependency.sleepers.leave(self._sleeper)
+            dependency.sleepers.leave(self._sleeper)
         try:
             assert self._failed is not None
             self._give_up(self._failed, "shutdown", loop_time())

@@ -25,6 +25,7 @@ from asgi_resilience.client.fallback import Fallback
 from asgi_resilience.client.gate import Gate
 from asgi_resilience.client.matrix import DEFAULT_RULES
 from asgi_resilience.client.mistakes import check_decorated, refuse_not_callable
+from asgi_resilience.client.nested_retries import warn_of_nested_retries
 from asgi_resilience.client.registry import DependencyStatus, register
 from asgi_resilience.client.retry import RetryPolicy
 from asgi_resilience.client.sleepers import Sleepers
@@ -99,6 +100,7 @@ class Dependency:
             None if breaker is None else PolicyBreaker(name, breaker, judge=self._judge, emit=self.emit)
         )
         self._telemetry = Telemetry(name, listeners, metrics)
+        self._seen: set[type] = set()
         register(self)
 
     def using(
@@ -210,6 +212,13 @@ class Dependency:
     def classify(self, error: Exception) -> Verdict:
         """The row of the decision matrix for an error."""
         return classify(error, DEFAULT_RULES if self.retry is None else self.retry.rules)
+
+    def look_below(self, func: Callable[..., Any]) -> None:
+        """Warn, once for each kind of client, when what is called retries by itself."""
+        kind: type = type(getattr(func, "__self__", func))
+        if self.retry is not None and kind not in self._seen:
+            self._seen.add(kind)
+            warn_of_nested_retries(self.name, func)
 
     def report(self, error: Exception) -> None:
         """A call that was counted as a success has failed after all: its stream broke off."""

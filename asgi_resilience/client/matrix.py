@@ -36,6 +36,10 @@ def _too_large_now(error: BaseException) -> bool:
     return "retry-after" in getattr(response, "headers", ())
 
 
+def _closed_meanwhile(error: BaseException) -> bool:
+    return "closed" in str(error) or "released back to the pool" in str(error)
+
+
 _UNREACHABLE: Final = frozenset(
     (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
 )
@@ -106,6 +110,13 @@ _DATABASE: Final = (
         max_retries=0,
         outcome=_ANSWERED,
         sqlstates=frozenset(("0A", "21", "22", "23", "25", "2F", "40", "42", "44", "P0")),
+    ),
+    Rule(
+        # asyncpg's word for misuse is also that for a connection which the server has ended between two queries.
+        "database connection closed",
+        max_retries=3,
+        errors=("asyncpg.exceptions._base.InterfaceError",),
+        when=_closed_meanwhile,
     ),
     Rule(
         "database connection failure",

@@ -48,7 +48,8 @@ def _botocore(owner: Any) -> int:
 def _sdk(owner: Any) -> int:
     for holder in (owner, getattr(owner, "_client", None)):
         found = getattr(holder, "max_retries", 0)
-        if type(holder).__module__.partition(".")[0] in ("openai", "anthropic") and isinstance(found, int):
+        ours = type(holder).__module__.partition(".")[0] in ("openai", "anthropic")
+        if ours and isinstance(found, int) and found > 0:
             return found
     return 0
 

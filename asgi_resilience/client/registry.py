@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from asgi_resilience.client.events import BreakerState
+from asgi_resilience.context import report_failure
 
 if TYPE_CHECKING:
     from asgi_resilience.client.dependency import Dependency
@@ -63,6 +64,9 @@ def dependencies() -> tuple["Dependency", ...]:
 
 
 async def aclose_all() -> None:
-    """Shut down every dependency: see `Dependency.aclose`."""
+    """Shut down every dependency, also if one of them can't: see `Dependency.aclose`."""
     for each in dependencies():
-        await each.aclose()
+        try:
+            await each.aclose()
+        except Exception as error:  # noqa: BLE001 - a shutdown goes on
+            report_failure(each.aclose, error)

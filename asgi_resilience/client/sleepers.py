@@ -31,9 +31,10 @@ class Sleepers:
         self._asleep.add(sleeper)
         return sleeper
 
-    def leave(self, sleeper: OwnCancel) -> None:
-        """The sleep is over, however it ended."""
-        self._asleep.discard(sleeper)
+    def leave(self, sleeper: OwnCancel | None) -> None:
+        """The sleep is over, however it ended; None: it never began."""
+        if sleeper is not None:
+            self._asleep.discard(sleeper)
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep; False when a shutdown ended it."""

@@ -66,11 +66,12 @@ async def test_five_failures_open_it(breaker, emitted):
     assert emitted == [StateChanged("db", "closed", "open", "5 failures in a row", 0)]
 
 
-async def test_half_of_ten_opens_it(breaker):
-    """Five failures among ten calls open it, in whichever order, at the tenth."""
+@pytest.mark.parametrize("odd", [True, False])
+async def test_half_of_ten_opens_it(breaker, odd):
+    """Five failures among ten calls open it at the tenth, be that a failure or a success."""
     for number in range(10):
         assert breaker.label == "closed"
-        if number % 2:
+        if number % 2 == odd:
             await failing(breaker)
         else:
             await breaker.call_async(succeed)
@@ -98,7 +99,7 @@ async def test_the_rejection_can_be_pickled():
 
 
 async def test_waiting_for_it(breaker):
-    """aiobreaker's `sleep_until_open` sleeps for the time left, in every time zone."""
+    """The method `sleep_until_open` of aiobreaker sleeps for the time left, in every time zone."""
     await CircuitOpen("db", 12.5).sleep_until_open()
     assert asyncio.get_running_loop().time() == 12.5
 
@@ -329,7 +330,12 @@ async def test_a_rejection_does_not_grow(breaker):
             await breaker.call_async(succeed)
         except CircuitOpen as error:
             cause = error.__cause__
-            lengths.add((len(traceback.extract_tb(error.__traceback__)), len(traceback.extract_tb(cause.__traceback__))))
+            lengths.add(
+                (
+                    len(traceback.extract_tb(error.__traceback__)),
+                    len(traceback.extract_tb(cause.__traceback__)),
+                )
+            )
     assert len(lengths) == 1
 
 
@@ -377,7 +383,11 @@ async def test_metrics_only(breaker, emitted):
 
 async def test_aiobreakers_own_surface(breaker):
     """Who knows aiobreaker finds its names: open, half_open, close, and the state's name."""
-    assert (breaker.current_state, breaker.opens_at, breaker.time_until_open) == (CircuitBreakerState.CLOSED, None, None)
+    assert (breaker.current_state, breaker.opens_at, breaker.time_until_open) == (
+        CircuitBreakerState.CLOSED,
+        None,
+        None,
+    )
     breaker.open()
     assert breaker.current_state is CircuitBreakerState.OPEN
     assert breaker.time_until_open == timedelta(seconds=30)

@@ -109,7 +109,11 @@ class Breaker(RuleBasedStateMachine):
             return task.cancelled() or task.exception()
 
         self.runner.run(ended())
-        heard = NEUTRAL if outcome is None or (outcome is ANSWERED and self.model.state == "half_open") else outcome
+        heard = (
+            NEUTRAL
+            if outcome is None or (outcome is ANSWERED and self.model.state == "half_open")
+            else outcome
+        )
         self.model.end(generation, heard, self.now)
 
     @rule(seconds=st.sampled_from((1.0, 10.0, 29.0, 30.0)))

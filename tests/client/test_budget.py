@@ -91,7 +91,14 @@ def test_never_more_than_the_policy_grants(steps):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("ratio", -0.1), ("ratio", 1.1), ("floor", -1.0), ("floor", float("inf")), ("window", 0.0), ("window", float("nan"))],
+    [
+        ("ratio", -0.1),
+        ("ratio", 1.1),
+        ("floor", -1.0),
+        ("floor", float("inf")),
+        ("window", 0.0),
+        ("window", float("nan")),
+    ],
 )
 def test_values_out_of_range(option, value):
     """A policy names the value that it can't have."""

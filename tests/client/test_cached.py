@@ -111,7 +111,10 @@ async def test_one_call_for_all(make):
 
 async def test_one_error_for_all(make):
     """When that call fails, all get its error, or the stale value."""
-    dependency, ask = make(retry=None, fallback=Cached(ttl=0.0, rest=0.0)), FailingDependency(Slow(1.0, ConnectionError()))
+    dependency, ask = (
+        make(retry=None, fallback=Cached(ttl=0.0, rest=0.0)),
+        FailingDependency(Slow(1.0, ConnectionError())),
+    )
     ended = await asyncio.gather(*(dependency.call(ask) for _ in range(10)), return_exceptions=True)
     assert {type(each) for each in ended} == {ConnectionError}
     assert len(ask.calls) == 1
@@ -119,7 +122,10 @@ async def test_one_error_for_all(make):
 
 async def test_a_cancelled_refresh_is_taken_over(make):
     """When the one that makes the call is cancelled, another one of those who wait makes it."""
-    dependency, ask = make(fallback=Cached(ttl=60.0)), FailingDependency(Slow(2.0, "lost"), Slow(2.0, "value"))
+    dependency, ask = (
+        make(fallback=Cached(ttl=60.0)),
+        FailingDependency(Slow(2.0, "lost"), Slow(2.0, "value")),
+    )
     first, *others = [asyncio.create_task(dependency.call(ask)) for _ in range(5)]
     await asyncio.sleep(1.0)
     first.cancel()

@@ -65,7 +65,9 @@ async def test_a_success_is_passed_on(make, events):
 
 async def test_three_retries_at_most(make, events):
     """A network error is retried after 100, 200 and 400 ms; the fourth attempt's error is the caller's, with a note."""
-    service = FailingDependency(ConnectionResetError("1"), ConnectionResetError("2"), ConnectionResetError("3"), OSError("4"))
+    service = FailingDependency(
+        ConnectionResetError("1"), ConnectionResetError("2"), ConnectionResetError("3"), OSError("4")
+    )
     with pytest.raises(OSError, match="4"):
         await make().call(service)
     assert now() == 0.7
@@ -73,7 +75,9 @@ async def test_three_retries_at_most(make, events):
     with pytest.raises(ConnectionError, match="gone") as raised:
         await make("other").call(service)
     assert len(service.calls) == 4
-    assert raised.value.__notes__ == ["asgi_resilience: other: gave up after 4 attempt(s) in 0.700 s: retries exhausted"]
+    assert raised.value.__notes__ == [
+        "asgi_resilience: other: gave up after 4 attempt(s) in 0.700 s: retries exhausted"
+    ]
     assert [each.delay for each in only(events, RetryScheduled)] == [0.1, 0.2, 0.4] * 2
 
 
@@ -122,9 +126,9 @@ async def test_the_bound_of_the_policy(make, events):
 async def test_an_answer_after_a_failure(make, events):
     """A 404 after a timeout is the caller's answer; nobody gave up."""
     with pytest.raises(KeyError):
-        await make(retry=RetryPolicy(rules=(Rule("missing", 0, errors=(KeyError,)), *RetryPolicy().rules))).call(
-            FailingDependency(TimeoutError(), KeyError("x"))
-        )
+        await make(
+            retry=RetryPolicy(rules=(Rule("missing", 0, errors=(KeyError,)), *RetryPolicy().rules))
+        ).call(FailingDependency(TimeoutError(), KeyError("x")))
     assert only(events, GaveUp) == []
 
 
@@ -360,7 +364,12 @@ async def test_without_a_budget(make):
         # The breaker counts attempts: five failures are a call of four and one more.
         ([ConnectionError()] * 9, BreakerPolicy(), [4, 1, 0, 0], CircuitOpen),
         # A breaker that needs more leaves the retries alone.
-        ([ConnectionError()] * 99, BreakerPolicy(failures_in_a_row=99, window=99), [4, 4, 4, 4], ConnectionError),
+        (
+            [ConnectionError()] * 99,
+            BreakerPolicy(failures_in_a_row=99, window=99),
+            [4, 4, 4, 4],
+            ConnectionError,
+        ),
         # A breaker that trips in the middle of a call ends its retries.
         ([ConnectionError()] * 9, BreakerPolicy(failures_in_a_row=2), [2, 0, 0, 0], CircuitOpen),
         ([ConnectionError()] * 9, BreakerPolicy(failures_in_a_row=1), [1, 0, 0, 0], CircuitOpen),
@@ -479,5 +488,10 @@ async def test_events_of_a_call(make, events):
     error = ConnectionError()
     await make().call(FailingDependency(error, "value"))
     failed, scheduled = events
-    assert (failed.attempt, failed.error, failed.rule, failed.outcome.value) == (1, error, "connection failure", "failure")
+    assert (failed.attempt, failed.error, failed.rule, failed.outcome.value) == (
+        1,
+        error,
+        "connection failure",
+        "failure",
+    )
     assert scheduled == RetryScheduled("db", 2, 0.1, "connection failure", None)

@@ -87,7 +87,9 @@ async def test_a_call_is_made_later(make, queue, results):
 
 async def test_the_dependency_says_when(make, queue, results):
     """A rate limit is waited for as long as it lasts, also beyond what the caller could have waited."""
-    sports = make("sports", retry=RetryPolicy(max_retry_after=10.0), rnd=lambda: 0.0, fallback=Deferred(queue))
+    sports = make(
+        "sports", retry=RetryPolicy(max_retry_after=10.0), rnd=lambda: 0.0, fallback=Deferred(queue)
+    )
     queued = await deferred(sports, FailingDependency(ThrottledError(900.0), "odds"))
     assert queued.retry_after == 900.0
     await results.news.wait()

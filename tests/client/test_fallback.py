@@ -82,14 +82,19 @@ async def test_cancellation_is_not_hidden(make):
 async def test_a_fallback_that_fails(make):
     """The fallback's own error is the caller's, raised while the first one was handled."""
     with pytest.raises(ValueError) as raised:
-        await make(retry=None, fallback=Call(FailingDependency(ValueError()))).call(FailingDependency(ConnectionError()))
+        await make(retry=None, fallback=Call(FailingDependency(ValueError()))).call(
+            FailingDependency(ConnectionError())
+        )
     assert isinstance(raised.value.__context__, ConnectionError)
 
 
 async def test_several_in_order(make):
     """The first fallback is tried first; the second hears of what that raised."""
     first, second = FailingDependency(ConnectionError("first")), FailingDependency("second")
-    assert await make(retry=None, fallback=[Call(first), Call(second)]).call(FailingDependency(OSError())) == "second"
+    assert (
+        await make(retry=None, fallback=[Call(first), Call(second)]).call(FailingDependency(OSError()))
+        == "second"
+    )
     assert len(first.calls) == 1
 
 

@@ -8,7 +8,13 @@ import ssl
 import httpx2
 import pytest
 
-from asgi_resilience.client import AttemptTimedOut, CircuitOpen, DeadlineExceeded, ModelInferenceError, RateLimited
+from asgi_resilience.client import (
+    AttemptTimedOut,
+    CircuitOpen,
+    DeadlineExceeded,
+    ModelInferenceError,
+    RateLimited,
+)
 from asgi_resilience.client.classification import Outcome, classify
 from asgi_resilience.client.deferred import CallDeferred
 from asgi_resilience.client.http.errors import ResponseFailed, as_transport_error
@@ -20,7 +26,9 @@ REQUEST = httpx2.Request("GET", "https://provider.example/")
 
 def status(code, **headers):
     """A response with that status, as the transport raises it."""
-    return ResponseFailed(httpx2.Response(code, headers={name.replace("_", "-"): value for name, value in headers.items()}))
+    return ResponseFailed(
+        httpx2.Response(code, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    )
 
 
 def raised(name, **attributes):
@@ -59,7 +67,10 @@ EXPONENTIAL, LINEAR, IMMEDIATE = "exponential", "linear", "immediate"
         (raised("asyncpg.exceptions.SerializationError", sqlstate="40001"), (3, EXPONENTIAL, ANSWERED)),
         (raised("psycopg.errors.DeadlockDetected", sqlstate="40P01"), (3, EXPONENTIAL, ANSWERED)),
         (raised("psycopg2.errors.SerializationFailure", pgcode="40001"), (3, EXPONENTIAL, ANSWERED)),
-        (raised("sqlalchemy.exc.DBAPIError", orig=raised("x.Y", sqlstate="40P01")), (3, EXPONENTIAL, ANSWERED)),
+        (
+            raised("sqlalchemy.exc.DBAPIError", orig=raised("x.Y", sqlstate="40P01")),
+            (3, EXPONENTIAL, ANSWERED),
+        ),
         (status(429), (5, LINEAR, NEUTRAL)),
         (status(401), (0, EXPONENTIAL, ANSWERED)),
         (status(403), (0, EXPONENTIAL, ANSWERED)),
@@ -96,7 +107,10 @@ def test_statuses_that_never_change(code):
         (status(505), (0, EXPONENTIAL, FAILURE)),
         (status(511), (0, EXPONENTIAL, FAILURE)),
         (status(529), (1, IMMEDIATE, FAILURE)),
-        (raised("openai.RateLimitError", status_code=429, code="insufficient_quota"), (0, EXPONENTIAL, NEUTRAL)),
+        (
+            raised("openai.RateLimitError", status_code=429, code="insufficient_quota"),
+            (0, EXPONENTIAL, NEUTRAL),
+        ),
         (raised("openai.RateLimitError", status_code=429), (5, LINEAR, NEUTRAL)),
         (raised("openai.InternalServerError", status_code=500), (1, IMMEDIATE, FAILURE)),
         (raised("openai.APITimeoutError"), (3, EXPONENTIAL, FAILURE)),
@@ -121,8 +135,14 @@ def test_other_statuses(error, decision):
         (FileNotFoundError(), (0, EXPONENTIAL, FAILURE)),
         (socket.gaierror(socket.EAI_AGAIN, "x"), (3, EXPONENTIAL, FAILURE)),
         (socket.gaierror(socket.EAI_NONAME, "x"), (0, EXPONENTIAL, FAILURE)),
-        (caused_by(httpx2.ConnectError("x"), socket.gaierror(socket.EAI_NONAME, "x")), (0, EXPONENTIAL, FAILURE)),
-        (caused_by(httpx2.ConnectError("x"), ssl.SSLCertVerificationError(1, "x")), (0, EXPONENTIAL, FAILURE)),
+        (
+            caused_by(httpx2.ConnectError("x"), socket.gaierror(socket.EAI_NONAME, "x")),
+            (0, EXPONENTIAL, FAILURE),
+        ),
+        (
+            caused_by(httpx2.ConnectError("x"), ssl.SSLCertVerificationError(1, "x")),
+            (0, EXPONENTIAL, FAILURE),
+        ),
         (httpx2.TooManyRedirects("x"), (0, EXPONENTIAL, NEUTRAL)),
     ],
     ids=repr,
@@ -181,12 +201,28 @@ def test_errors_by_name(name, decision):
     assert decided(raised(name)) == decision
 
 
+@pytest.mark.parametrize(
+    ("message", "retries"),
+    [
+        ("connection is closed", 3),
+        ("cannot call Connection.fetchval(): connection has been released back to the pool", 3),
+        ("cannot perform operation: another operation is in progress", 0),
+    ],
+)
+def test_asyncpgs_interface_error(message, retries):
+    """The text alone says with asyncpg whether a connection is gone or was misused."""
+    error = type("InterfaceError", (Exception,), {"__module__": "asyncpg.exceptions._base"})(message)
+    assert decided(error) == (retries, EXPONENTIAL, FAILURE)
+
+
 def test_the_names_of_redis_and_botocore_exist():
     """What the table calls errors of redis and botocore are classes of these packages."""
     packages = {"redis": "redis.exceptions", "botocore": "botocore.exceptions"}
     for package, module in packages.items():
         found = pytest.importorskip(module)
-        names = [name for rule in DEFAULT_RULES for name in rule.errors if str(name).startswith(f"{package}.")]
+        names = [
+            name for rule in DEFAULT_RULES for name in rule.errors if str(name).startswith(f"{package}.")
+        ]
         assert len(names) > 3
         assert [name for name in names if not hasattr(found, name.rpartition(".")[2])] == []
 
@@ -219,7 +255,7 @@ def test_s3(code, http_status, decision):
     ],
 )
 def test_grpc(code, decision):
-    """gRPC's codes are known by name."""
+    """The codes of gRPC are known by name."""
     assert decided(raised("grpc.aio.AioRpcError", code=code)) == decision
 
 
@@ -241,7 +277,9 @@ def test_what_was_refused_before_it_was_sent(error):
 
 
 @pytest.mark.parametrize(
-    "error", [TypeError(), AttributeError(), NameError(), AssertionError(), httpx2.UnsupportedProtocol("x")], ids=repr
+    "error",
+    [TypeError(), AttributeError(), NameError(), AssertionError(), httpx2.UnsupportedProtocol("x")],
+    ids=repr,
 )
 def test_bugs(error):
     """A mistake in the program is neither retried nor counted, and no fallback hides it."""

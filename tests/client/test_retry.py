@@ -147,7 +147,9 @@ datetime.datetime = Now
 """
 
 
-@pytest.mark.parametrize("change", ["", DEPRECATED, REMOVED, CLOCKS], ids=["as it is", "3.14", "3.16", "3.12"])
+@pytest.mark.parametrize(
+    "change", ["", DEPRECATED, REMOVED, CLOCKS], ids=["as it is", "3.14", "3.16", "3.12"]
+)
 def test_later_pythons(change):
     """What Python deprecates or removes of what backoff and aiobreaker use is not missed, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM.format(change=change)]

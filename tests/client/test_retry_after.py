@@ -123,11 +123,11 @@ def test_two_digit_years():
         assert parse_http_date(f"Monday, 03-Jun-{date.year % 100:02d} 12:00:00 GMT") == date.timestamp()
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)))
-def test_every_date_is_read_back(date):
+@given(st.integers(0, 253_402_214_400))
+def test_every_date_is_read_back(seconds):
     """Whatever the standard library writes as an HTTP-date is read as the same second."""
-    date = date.replace(microsecond=0)
-    assert parse_http_date(format_datetime(date, usegmt=True)) == date.timestamp()
+    date = datetime.fromtimestamp(seconds, UTC)
+    assert parse_http_date(format_datetime(date, usegmt=True)) == seconds
 
 
 @given(st.text())

@@ -9,6 +9,8 @@ from asgi_resilience.client import (
     AttemptFailed,
     BudgetExhausted,
     Call,
+    Deferred,
+    DeferredQueue,
     Event,
     FallbackUsed,
     GateClosed,
@@ -95,13 +97,27 @@ async def test_the_numbers_of_calls(make, record):
     dependency.breaker.force_open()
     await ended(dependency.call(FailingDependency("value")))
     dependency.breaker.reset()
-    await ended(dependency.using(fallback=Call(FailingDependency("other"))).call(FailingDependency(OSError())))
+    await ended(
+        dependency.using(fallback=Call(FailingDependency("other"))).call(FailingDependency(OSError()))
+    )
     cancelled = asyncio.create_task(dependency.call(FailingDependency(Slow(0.5))))
     await asyncio.sleep(0.1)
     cancelled.cancel()
     await asyncio.wait((cancelled,))
     await ended(dependency.call(FailingDependency(ThrottledError())))
-    outcomes = ("ok", "error", "timeout", "answered", "deadline", "circuit_open", "degraded", "cancelled", "rate_limited")
+    await ended(dependency.using(fallback=Deferred(DeferredQueue())).call(FailingDependency(OSError())))
+    outcomes = (
+        "ok",
+        "error",
+        "timeout",
+        "answered",
+        "deadline",
+        "circuit_open",
+        "degraded",
+        "cancelled",
+        "rate_limited",
+        "deferred",
+    )
     expected = [(1, "dependency:db", f"outcome:{outcome}") for outcome in outcomes]
     assert sink.named("outbound.calls") == expected
     assert [each[1:] for each in sink.named("outbound.duration")] == [each[1:] for each in expected]
@@ -123,7 +139,11 @@ async def test_the_numbers_of_events(make, record):
         await ended(dependency.call(FailingDependency("value")))
     await dependency.using(fallback=Call(FailingDependency("other"))).call(FailingDependency(OSError()))
     assert sink.named("outbound.retries") == [(1, "dependency:db")] * 3
-    assert sink.named("outbound.breaker.state") == [(2, "dependency:db"), (1, "dependency:db"), (0, "dependency:db")]
+    assert sink.named("outbound.breaker.state") == [
+        (2, "dependency:db"),
+        (1, "dependency:db"),
+        (0, "dependency:db"),
+    ]
     assert sink.named("outbound.rejected") == [
         (1, "dependency:db", "outcome:circuit_open"),
         (1, "dependency:db", "outcome:rate_limited"),
@@ -282,7 +302,11 @@ async def test_the_log(caplog, event, level, message, context):
     with caplog.at_level(logging.DEBUG, "asgi_resilience.client"):
         log_event(event)
     (line,) = caplog.records
-    assert (line.levelname, line.getMessage(), line.context) == (level, message, {"dependency": "db", **context})
+    assert (line.levelname, line.getMessage(), line.context) == (
+        level,
+        message,
+        {"dependency": "db", **context},
+    )
     assert "jane" not in str(vars(line))
 
 

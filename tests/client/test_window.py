@@ -70,7 +70,9 @@ def test_a_share_of_a_window(ratio, window, outcomes, trip):
     assert trips_at(outcomes, BreakerPolicy(failures_in_a_row=99, failure_ratio=ratio, window=window)) == trip
 
 
-@given(st.text("SF", max_size=60), st.integers(1, 6), st.integers(1, 12), st.sampled_from((0.25, 0.5, 0.75, 1.0)))
+@given(
+    st.text("SF", max_size=60), st.integers(1, 6), st.integers(1, 12), st.sampled_from((0.25, 0.5, 0.75, 1.0))
+)
 def test_the_trip_point(outcomes, row, window, ratio):
     """On any sequence, it trips at the first place where a plain reading of the rule says so."""
     expected = None

@@ -29,10 +29,6 @@ class RequestBody(httpx2.AsyncByteStream):
         async for chunk in self._stream:
             yield chunk
 
-    async def aclose(self) -> None:
-        """Close what it reads from."""
-        await self._stream.aclose()
-
 
 class WatchedBody(httpx2.AsyncByteStream):
     """The body of a response that the caller reads: where it breaks off, the dependency has failed after all."""
