@@ -62,6 +62,13 @@ class SinkHandler(logging.Handler):
     def createLock(self) -> None:  # noqa: D102, N802 - as in logging.Handler
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter a record, and write it. The standard one insists on a lock since Python 3.13."""
+        kept = cast("bool | logging.LogRecord", self.filter(record))  # the latter since Python 3.12
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         self._sink.write(self._lines.record(record), urgent=record.levelno >= logging.ERROR)

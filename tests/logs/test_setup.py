@@ -277,6 +277,21 @@ def test_a_whole_program_logs_in_the_schema_until_its_end():
     assert done.stderr == ""
 
 
+def test_the_handler_needs_no_lock(out, configured, monkeypatch):
+    """Records become lines, those of a handler's filter too, where `logging.Handler.handle` takes the lock (Python 3.13)."""
+
+    def locking(handler, record):
+        with handler.lock:
+            handler.emit(record)
+
+    monkeypatch.setattr(logging.Handler, "handle", locking)
+    (handler,) = ours()
+    handler.addFilter(lambda record: record.msg != "no")
+    logging.getLogger("app").warning("yes")
+    logging.getLogger("app").warning("no")
+    assert [line["message"] for line in lines(out, configured)] == ["yes"]
+
+
 def test_the_handler_leaves_flushing_to_the_sink(configured):
     """`logging.shutdown` may flush the handler at any time; it holds no lock and keeps nothing back."""
     (handler,) = ours()
