@@ -17,6 +17,7 @@ from asgi_resilience.logs.encoding import encode, timestamps
 from asgi_resilience.logs.record_fields import record_fields
 from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.logs.request_fields import UserAgents, error_fields
+from asgi_resilience.logs.request_line import PlainLines
 
 __all__ = ("ACCESS_LOGGER", "LEVELS", "TRACE", "LineFormatter")
 
@@ -68,6 +69,7 @@ class LineFormatter:
         tags = {"service": service, "version": version, "environment": environment}
         self._tags = {name: value for name, value in tags.items() if value}
         self._of_request = {**self._tags, "logger": {"name": ACCESS_LOGGER}}
+        self._plain = PlainLines(self._of_request, self.redactor, self._user_agent)
 
     def request(
         self,
@@ -92,6 +94,10 @@ class LineFormatter:
         timestamp = self._timestamp(self._clock())
         fields: dict[str, Any]
         try:
+            if not query and sample_rate is None:
+                line = self._plain(record, timestamp, level, client, user_agent)
+                if line is not None:
+                    return line
             fields = self._request(record, timestamp, level, client, user_agent)
             if query:
                 fields["http"]["url_details"]["queryString"] = self.redactor.query(query[:_LONGEST_PATH])

@@ -25,7 +25,6 @@ from asgi_resilience.context import (
     RequestContext,
     Scope,
     Send,
-    header,
     mark_logged,
 )
 from asgi_resilience.logs.schema import LEVELS, LineFormatter
@@ -33,7 +32,7 @@ from asgi_resilience.logs.sink import LogSink, default_sink
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.recorder import observe
-from asgi_resilience.route import note_route
+from asgi_resilience.request_headers import watch, watched_value
 
 __all__ = ("AccessLogMiddleware",)
 
@@ -109,6 +108,8 @@ class AccessLogMiddleware:
         self._proxies = TrustedProxies.of(trusted_proxies)
         self._random = random
         self._clock = clock
+        self._hook = self._on_end  # bound once, not for every request
+        watch(b"user-agent")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -119,7 +120,7 @@ class AccessLogMiddleware:
             return await observe(self, scope, receive, send, clock=self._clock)
         if not record.logged:
             record.logged = True
-            record.on_end.append(self._on_end)
+            record.on_end.append(self._hook)
         return await self.app(scope, receive, send)
 
     def _on_end(self, record: RequestContext) -> None:
@@ -139,13 +140,11 @@ class AccessLogMiddleware:
         scope = record.scope or {"headers": ()}
         if record.client_address is None:
             record.client_address = self._proxies.client(scope)
-        if record.route is None:
-            note_route(scope, record)
         line = self._formatter.request(
             record,
             level,
             record.client_address,
-            header(scope, b"user-agent"),
+            watched_value(record, scope, b"user-agent"),
             query=scope.get("query_string") if self._query else None,
             sample_rate=sample_rate,
         )
