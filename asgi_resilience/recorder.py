@@ -105,9 +105,7 @@ def _http(record: RequestContext, send: Send) -> Send:
             record.bytes_sent += len(message.get("body", b""))
             last = not message.get("more_body", False) and not start.get("trailers", False)
         elif kind == "http.response.start":
-            if not record.response_started:  # a second start is the app's mistake and the server's to refuse
-                message = _start(record, message, message["status"])
-            start = message
+            start = message = _start(record, message, message["status"])
         else:
             if kind == "http.response.pathsend":
                 record.bytes_sent += _announced_length(start.get("headers", ()))
@@ -141,16 +139,14 @@ def _websocket(record: RequestContext, send: Send) -> Send:
             size = len(text) if text.isascii() else len(text.encode(errors="replace"))
             record.bytes_sent += len(message.get("bytes") or b"") or size
         elif kind == "websocket.accept":
-            if not record.response_started:
-                message = _start(record, message, 101)
+            message = _start(record, message, 101)
         elif kind == "websocket.close":
             record.close_code = message.get("code", 1000)
             if not record.response_started:
                 record.status = 403  # ASGI: closing before accepting answers the handshake with 403
             last = True
         elif kind == "websocket.http.response.start":
-            if not record.response_started:
-                message = _start(record, message, message["status"])
+            message = _start(record, message, message["status"])
         elif kind == "websocket.http.response.body":
             record.bytes_sent += len(message.get("body", b""))
             last = not message.get("more_body", False)
@@ -166,6 +162,8 @@ def _websocket(record: RequestContext, send: Send) -> Send:
 
 
 def _start(record: RequestContext, message: Message, status: int) -> Message:
+    if record.response_started:
+        return message  # a second start is the app's mistake and the server's to refuse
     record.first_byte_at = record.clock()
     record.status = status
     record.response_started = True

@@ -464,6 +464,20 @@ async def test_hooks_added_after_the_end_are_not_kept():
 
 
 @pytest.mark.anyio
+async def test_a_route_that_the_app_has_named_stays():
+    """What stands in the record is not replaced by what a router has left in the scope."""
+
+    async def app(scope, receive, send):
+        scope[KEY].route = "/mine"
+        scope["asgi_resilience.route"] = "/routers"
+        await sending(START, BODY)(scope, receive, send)
+
+    observer = Observer(app)
+    await asgi_request(observer)
+    assert observer.record.route == "/mine"
+
+
+@pytest.mark.anyio
 async def test_an_exception_that_a_layer_has_noted_stays():
     """The cause that a layer further in has noted is not replaced by what finally leaves the app."""
     seen = []

@@ -242,6 +242,46 @@ async def test_tags_of_equal_requests_are_one_tuple():
     assert first is second
 
 
+async def test_made_up_methods_share_their_tags():
+    """However many words a client uses as a method, one entry is remembered for all of them."""
+    sink = Recorded()
+    app = MetricsMiddleware(APP, sink=sink)
+    for method in ("FOO", "BAR", "FOO"):
+        await asgi_request(app, path="/nope", method=method)
+    (_, first), (_, second), (_, third) = sink.of("api.requests.total")
+    assert first is second is third
+    assert len(app._meters["http"]._known) == 1
+
+
+async def test_the_gauge_is_not_told_of_every_request():
+    """It is told once a second, when it would be off by more than a factor of two, and of the way back to 0."""
+    sink, clock = Recorded(), Clock()
+
+    async def app(scope, receive, send):
+        if scope["path"] != "/0":
+            await asgi_request(layer, path=f"/{int(scope['path'][1:]) - 1}")
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    layer = MetricsMiddleware(app, sink=sink, clock=clock)
+    gauge = "api.requests.in_flight"
+
+    def told():
+        values = [value for value, _ in sink.of(gauge)]
+        sink.calls.clear()
+        return values
+
+    await asgi_request(layer, path="/0")
+    assert told() == [1, 0]
+    await asgi_request(layer, path="/0")
+    assert told() == []
+    clock.now += 1
+    await asgi_request(layer, path="/0")
+    assert told() == [1, 0]
+    await asgi_request(layer, path="/7")
+    assert told() == [2, 5, 2, 0]
+    assert layer.in_flight == 0
+
+
 async def test_remembered_tags_are_bounded():
     """An app that makes up statuses and codes can't make the layer grow."""
     sink = Recorded()
