@@ -5,6 +5,7 @@ Where a package is a library and no middleware, the few lines that its users wri
 """
 
 import asyncio
+import json
 import logging
 import socket
 from collections.abc import Callable, Mapping
@@ -23,7 +24,16 @@ from starlette.routing import Route
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ("PACKAGES", "Around", "base_http", "error_handlers", "everything", "peers")
+__all__ = (
+    "PACKAGES",
+    "Around",
+    "LogWriter",
+    "base_http",
+    "error_handlers",
+    "everything",
+    "log_writers",
+    "peers",
+)
 
 PACKAGES = (
     "asgi-correlation-id",
@@ -39,6 +49,8 @@ PACKAGES = (
 )
 
 Around = Callable[[ASGIApp], ASGIApp]
+LogWriter = Callable[[str, Mapping[str, Any]], None]
+"""Writes a message and fields as a line."""
 
 
 def peers() -> Mapping[str, Around]:
@@ -144,7 +156,7 @@ def _slowapi() -> Around:
 # ------------------------------------------------------------------------------- libraries, with what users write
 
 
-def _structlog() -> Around:
+def _structlog_writer() -> LogWriter:
     import orjson
     import structlog
 
@@ -159,22 +171,54 @@ def _structlog() -> Around:
         ],
         cache_logger_on_first_use=True,
     )
-    return _access_log(lambda message, fields: logger.info(message, **fields))
+    return lambda message, fields: logger.info(message, **fields)
+
+
+def _json_logger_writer() -> LogWriter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    return _logging_writer(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+
+
+def _stdlib_writer() -> LogWriter:
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            fields = {name: record.__dict__[name] for name in _EXTRA if name in record.__dict__}
+            when = self.formatTime(record)
+            return json.dumps(
+                {"timestamp": when, "level": record.levelname, "message": record.getMessage(), **fields}
+            )
+
+    return _logging_writer(Formatter())
+
+
+def _logging_writer(formatter: logging.Formatter) -> LogWriter:
+    handler = logging.StreamHandler(_nowhere("w"))
+    handler.setFormatter(formatter)
+    logger = logging.getLogger(f"benchmarks.{type(formatter).__module__}")
+    logger.setLevel(logging.INFO)
+    logger.handlers, logger.propagate = [handler], False
+    return lambda message, fields: logger.info(message, extra=fields)
+
+
+def log_writers() -> Mapping[str, LogWriter]:
+    """Packages that write a line of JSON; those that are not installed are left out."""
+    found: dict[str, LogWriter] = {}
+    for name, make in _LOG_WRITERS.items():
+        with suppress(ImportError):
+            found[name] = make()
+    return found
+
+
+def _structlog() -> Around:
+    return _access_log(_structlog_writer())
 
 
 def _json_logger() -> Around:
-    from pythonjsonlogger.json import JsonFormatter
-
-    handler = logging.StreamHandler(_nowhere("w"))
-    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logger = logging.getLogger("benchmarks.access")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-    return _access_log(lambda message, fields: logger.info(message, extra=fields))
+    return _access_log(_json_logger_writer())
 
 
-def _access_log(write: Callable[[str, Mapping[str, Any]], None]) -> Around:
+def _access_log(write: LogWriter) -> Around:
     """The layer that nearly everybody has written once."""
 
     def around(app: ASGIApp) -> ASGIApp:
@@ -298,6 +342,16 @@ def _fail_after() -> Around:
 def _nowhere(mode: str = "wb") -> Any:
     return open("/dev/null", mode, buffering=0 if "b" in mode else 1)  # noqa: PTH123 - open until the process ends
 
+
+_EXTRA = frozenset(
+    ("service", "environment", "version", "http_method", "http_status", "path", "user_agent", "client_ip")
+) | {"bytes_written", "duration_ms", "request_id"}
+
+_LOG_WRITERS: Mapping[str, Callable[[], LogWriter]] = {
+    "structlog with orjson": _structlog_writer,
+    "python-json-logger": _json_logger_writer,
+    "logging and json": _stdlib_writer,
+}
 
 _MAKERS: Mapping[str, Callable[[], Around]] = {
     "asgi-correlation-id": _correlation_id,

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import budgets, report
+from benchmarks.answer import Answer, spell
 from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = ("layers", "peers", "server", "streaming", "websocket", "memory", "scale")
+QUESTIONS = ("layers", "peers", "server", "streaming", "websocket", "memory", "scale", "log_lines")
 
 
 class Question(Protocol):
@@ -24,7 +25,7 @@ class Question(Protocol):
     QUESTION: str
 
     def steps(self, effort: Effort) -> int: ...
-    def answer(self, effort: Effort, progress: object) -> report.Answer: ...
+    def answer(self, effort: Effort, progress: object) -> Answer: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,7 +84,7 @@ def _tell(verdicts: Sequence[budgets.Verdict], console: Console) -> int:
             else "[yellow]noisy[/yellow]"
         )
         goal = "" if budget.goal is None else f", goal {budget.goal:g}"
-        console.print(f"{word} {budget.figure} = {report.spell(verdict.value)} ({limit}{goal})")
+        console.print(f"{word} {budget.figure} = {spell(verdict.value)} ({limit}{goal})")
         if not verdict.holds:
             console.print(f"       {budget.reason}")
     return 1 if any(verdict.fails for verdict in verdicts) else 0

@@ -7,7 +7,7 @@ from statistics import median
 
 from asgi_resilience.context import ASGIApp
 from benchmarks import instructions
-from benchmarks.report import Answer
+from benchmarks.answer import Answer
 from benchmarks.subject import UNIT_LAYERS, no_ops, pausing, request_of
 from benchmarks.timing import BURST, LOOPS, Effort, Request, Samples, per_request, quartiles
 

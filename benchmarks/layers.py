@@ -3,13 +3,14 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 
 from asgi_resilience import stack
 from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send
 from asgi_resilience.recorder import observe
+from benchmarks.answer import Answer, Table
 from benchmarks.command import main
 from benchmarks.costs import baselines, measure, steps
-from benchmarks.report import Answer, Table
 from benchmarks.subject import (
     build,
     everything,
@@ -100,6 +101,9 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             [*scales],
             {name: [costs.of(WHOLE, without(name)) for costs in scales.values()] for name in names()},
         )
+    )
+    found.picture = replace(
+        found.tables[0], title="The cost of each layer alone, and of all of them, in no-op layers"
     )
     for scale, costs in scales.items():
         found.figures[f"stack.{scale}"] = costs.of(WHOLE)

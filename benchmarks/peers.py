@@ -7,9 +7,9 @@ from starlette.exceptions import HTTPException
 from asgi_resilience import ErrorEnvelopeMiddleware, stack
 from asgi_resilience.context import ASGIApp, Receive, Scope, Send
 from benchmarks import assembly
+from benchmarks.answer import PACKAGES, Answer, Table
 from benchmarks.command import main
 from benchmarks.costs import baselines, measure, steps
-from benchmarks.report import PACKAGES, Answer, Table
 from benchmarks.subject import build, everything_on, log_to_nowhere, name_of, pausing, request_of
 from benchmarks.timing import Effort, Request
 
@@ -75,6 +75,15 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             found.notes.append(f"Not installed, so not measured: {theirs}.")
     table.rows[WHOLE] = [number for costs in scales.values() for number in (costs.of(WHOLE), None)]
     found.tables.append(table)
+    found.picture = Table(
+        "The same work, in no-op layers",
+        [*scales],
+        {
+            name: [costs.of(name) for costs in scales.values()]
+            for name in [*RIVALS, WHOLE]
+            if name in measured
+        },
+    )
     for scale, costs in scales.items():
         for name, peer in (("assembly", ASSEMBLY), ("base_http", BASE)):
             if peer in measured:

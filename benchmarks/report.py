@@ -1,10 +1,10 @@
-"""What a question answers: tables for the terminal and the documentation, and JSON for the record."""
+"""Tell the answers: tables on the terminal, JSON for the record, pictures for the documentation."""
 
 import json
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,52 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-__all__ = ("PACKAGES", "Answer", "Curve", "Table", "machine", "save", "show")
+from benchmarks import chart
+from benchmarks.answer import Answer, spell
 
-PACKAGES = ("uvloop", "starlette", "anyio", "orjson")
-"""Whose versions always matter."""
+__all__ = ("machine", "save", "show")
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(slots=True)
-class Table:
-    """Rows of a name and numbers; None is a number that could not be had."""
-
-    title: str
-    columns: Sequence[str]
-    rows: dict[str, Sequence[float | None]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Curve:
-    """How the cost of a request through the whole stack, in no-op layers, grows over something."""
-
-    over: str
-    points: dict[int, float]
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one question found.
-
-    Attributes:
-        name: Of the question: its module's.
-        question: In words.
-        tables: For people.
-        curves: Likewise.
-        figures: For the budgets: `budgets.toml` names them.
-        notes: What one must know to read the tables, such as what was left out and why.
-        packages: Whose versions matter.
-    """
-
-    name: str
-    question: str
-    tables: list[Table] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    packages: Sequence[str] = PACKAGES
+PICTURES = Path(__file__).parent.parent / "docs" / "explanation" / "benchmarks"
 
 
 def show(answer: Answer, console: Console) -> None:
@@ -82,17 +43,12 @@ def show(answer: Answer, console: Console) -> None:
         console.print(f"[dim]{note}[/dim]")
 
 
-def spell(number: float | None) -> str:
-    """A number with as many digits as it deserves."""
-    if number is None:
-        return "–"
-    size = abs(number)
-    return f"{number:,.0f}" if size >= 100 else f"{number:.1f}" if size >= 10 else f"{number:.2f}"
-
-
 def save(answer: Answer, *, quick: bool) -> Path:
-    """Write `results/<name>.json`."""
+    """Write `results/<name>.json`, and the picture for the documentation."""
     RESULTS.mkdir(exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
+    if answer.picture is not None or answer.curves:
+        (PICTURES / f"{answer.name}.svg").write_text(draw(answer), encoding="utf-8")
     path = RESULTS / f"{answer.name}.json"
     content = {
         "question": answer.question,
@@ -107,6 +63,14 @@ def save(answer: Answer, *, quick: bool) -> Path:
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=list) + "\n", encoding="utf-8")
     return path
+
+
+def draw(answer: Answer) -> str:
+    """The picture of an answer, as SVG."""
+    table = answer.picture
+    if table is None:
+        return chart.curves("A request through the whole stack, in no-op layers", answer.curves)
+    return chart.bars(table.title, table.columns, table.rows)
 
 
 def machine(packages: Sequence[str]) -> Mapping[str, Any]:

@@ -6,9 +6,9 @@ from itertools import cycle
 from asgi_resilience import RateLimit, stack
 from asgi_resilience.context import ASGIApp, Receive, Scope, Send
 from asgi_resilience.route import SCOPE_KEY
+from benchmarks.answer import Answer, Curve
 from benchmarks.command import main
 from benchmarks.costs import BARE, UNIT, Costs
-from benchmarks.report import Answer, Curve
 from benchmarks.subject import (
     UNIT_LAYERS,
     build,

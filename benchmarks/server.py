@@ -10,9 +10,9 @@ from statistics import median
 from types import TracebackType
 from typing import IO, Self, cast
 
+from benchmarks.answer import PACKAGES, Answer, Table
 from benchmarks.command import main
 from benchmarks.load import Load, generator, press
-from benchmarks.report import PACKAGES, Answer, Table
 from benchmarks.served import APPS
 from benchmarks.timing import Effort
 
@@ -99,7 +99,12 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             for each in served if turn % 2 else reversed(served):
                 turns[each.name].take(each, 1 if effort.quick else SECONDS)
                 progress()
-    found.tables.append(_table(turns))
+    found.tables.append(table := _table(turns))
+    found.picture = Table(
+        "Throughput under uvicorn; the bare app of the same kind has 100",
+        ["requests per second"],
+        {name: numbers[:1] for name, numbers in table.rows.items()},
+    )
     for name, base in {WHOLE: BARE, NO_OPS: BARE, ASSEMBLY: BARE, BASE: BARE, **PAIRS}.items():
         key = name.replace(WHOLE, "stack").replace(", ", "_").replace(" ", "_").lower()
         found.figures[f"throughput.{key}"] = _ratio(

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import partial
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
+from benchmarks.answer import Answer, Table
 from benchmarks.command import main
 from benchmarks.costs import BARE, UNIT, measure
 from benchmarks.costs import steps as steps_of_one
-from benchmarks.report import Answer, Table
 from benchmarks.subject import (
     UNIT_LAYERS,
     everything,
@@ -106,6 +106,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         for scale, costs in scales.items():
             found.figures[f"{name}.{scale}"] = costs.of(WHOLE)
     found.tables.append(table)
+    found.picture = table
     found.figures["copied"] = copied(download(CHUNKS), CHUNK) + copied(feed(EVENTS), EVENT)
     found.notes.append(
         f"{CHUNKS:,} chunks (1 GiB) and {EVENTS:,} events went through the whole stack;"

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
+from benchmarks.answer import Answer, Table
 from benchmarks.command import main
 from benchmarks.costs import BARE, UNIT, measure
 from benchmarks.costs import steps as steps_of_one
-from benchmarks.report import Answer, Table
 from benchmarks.subject import UNIT_LAYERS, everything, http_scope, log_to_nowhere, no_ops, send
 from benchmarks.timing import Effort, Request
 
@@ -75,6 +75,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             {WHOLE: [costs.of(WHOLE) for costs in scales.values()]},
         )
     )
+    found.picture = found.tables[0]
     for scale, costs in scales.items():
         found.figures[f"message.{scale}"] = costs.of(WHOLE)
     found.notes.append("A no-op layer wraps `send` only; the whole stack looks at `receive` once, too.")

@@ -1,0 +1,116 @@
+"""Pictures of the answers, as SVG that reads on light and on dark pages: bars of a table, and curves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from math import log10
+
+from benchmarks.answer import Curve, spell
+
+__all__ = ("bars", "curves")
+
+WIDTH = 720
+_LABELS = 230  # pixels for the names on the left of bars
+_BAR, _GAP, _GROUP_GAP = 14, 2, 12
+_TOP = 56
+_COLOURS = ("#2f7f79", "#c9791f", "#5b6fb5", "#a3485f", "#7a7a3a")
+_STYLE = """
+ text { font: 13px system-ui, sans-serif; fill: #24292f }
+ .title { font-size: 15px; font-weight: 600 }
+ .value, .tick { font-size: 11px; fill: #57606a }
+ .axis { stroke: #d0d7de; stroke-width: 1 }
+ @media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .value, .tick { fill: #9da7b1 } .axis { stroke: #3d444d }
+ }
+"""
+
+
+def bars(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> str:
+    """A group of horizontal bars for each row, one bar a column."""
+    values = [number for numbers in rows.values() for number in numbers if number is not None]
+    most = max(values)
+    room = WIDTH - _LABELS - 70
+
+    def length(value: float) -> float:
+        return room * max(value, 0.0) / most
+
+    parts = [*_legend(title, columns)]
+    y = _TOP
+    for name, numbers in rows.items():
+        height = len(numbers) * (_BAR + _GAP)
+        parts.append(_text(_LABELS - 10, y + height / 2 + 4, name, anchor="end"))
+        for column, number in enumerate(numbers):
+            if number is not None:
+                parts.append(
+                    f'<rect x="{_LABELS}" y="{y}" width="{max(1.0, length(number)):.1f}" height="{_BAR}" rx="2"'
+                    f' fill="{_COLOURS[column]}"/>'
+                )
+                parts.append(_text(_LABELS + length(number) + 6, y + 11, spell(number), kind="value"))
+            y += _BAR + _GAP
+        y += _GROUP_GAP
+    parts.append(
+        f'<line class="axis" x1="{_LABELS}" x2="{_LABELS}" y1="{_TOP - 6}" y2="{y - _GROUP_GAP + 4}"/>'
+    )
+    return _svg(y, title, parts)
+
+
+def curves(title: str, found: Sequence[Curve]) -> str:
+    """Lines over a logarithmic scale, from 0 upward."""
+    left, right, top, bottom = 50, WIDTH - 150, _TOP, 330
+    most_x = max(max(curve.points) for curve in found)
+    most_y = max(max(curve.points.values()) for curve in found) * 1.1
+    step = _step(most_y)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (right - left) * log10(x) / log10(most_x), bottom - (bottom - top) * y / most_y
+
+    parts = [_text(0, 20, title, kind="title")]
+    for tick in range(int(most_y / step) + 1):
+        _, y = place(1, tick * step)
+        parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(left - 8, y + 4, f"{tick * step:g}", kind="tick", anchor="end"))
+    for power in range(int(log10(most_x)) + 1):
+        x, _ = place(10**power, 0)
+        parts.append(_text(x, bottom + 18, f"{10**power:,}", kind="tick", anchor="middle"))
+    names: list[tuple[float, float, Curve, str]] = []
+    for curve, colour in zip(found, _COLOURS, strict=False):
+        points = [place(x, y) for x, y in curve.points.items()]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        names.append((points[-1][1], points[-1][0], curve, colour))
+    below = 0.0
+    for y, _, curve, colour in sorted(names, key=lambda name: name[0]):
+        below = max(
+            y + 4, below + 16
+        )  # names of lines that end close to each other stand one below the other
+        parts.append(
+            f'<rect x="{right + 14}" y="{below - 9:.1f}" width="10" height="10" rx="2" fill="{colour}"/>'
+        )
+        parts.append(_text(right + 30, below, curve.over))
+    return _svg(bottom + 30, title, parts)
+
+
+def _step(most: float) -> float:
+    size = 10 ** int(log10(most))
+    return next(size * part for part in (0.2, 0.5, 1, 2) if most / (size * part) <= 6)
+
+
+def _legend(title: str, columns: Sequence[str]) -> Iterator[str]:
+    yield _text(0, 20, title, kind="title")
+    x = _LABELS
+    for name, colour in zip(columns, _COLOURS, strict=False):
+        yield f'<rect x="{x}" y="32" width="10" height="10" rx="2" fill="{colour}"/>'
+        yield _text(x + 15, 41, name, kind="value")
+        x += 30 + 7 * len(name)
+
+
+def _text(x: float, y: float, text: str, *, kind: str = "", anchor: str = "start") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
+        f' aria-label="{escape(title)}">\n<style>{_STYLE}</style>\n{body}\n</svg>\n'
+    )
