@@ -92,27 +92,37 @@ class HealthChecks:
 
     async def ask(self) -> tuple[HealthStatus, dict[str, HealthStatus]]:
         """The status of the whole, and of each dependency; takes as long as the longest timeout at most."""
-        probes = self._probes.values()
-        for probe in probes:
-            probe.refresh()
-        for probe in probes:
-            await probe.settle()
-        statuses: dict[str, HealthStatus] = {name: probe.status for name, probe in self._probes.items()}
-        if any(probe.status == "unhealthy" and probe.check.critical for probe in probes):
+        runs = {name: probe.refresh() for name, probe in self._probes.items()}
+        statuses: dict[str, HealthStatus] = {
+            name: self._probes[name].status if run is None else await run.settled()
+            for name, run in runs.items()
+        }
+        if any(
+            statuses[name] == "unhealthy" and probe.check.critical for name, probe in self._probes.items()
+        ):
             return "unhealthy", statuses
         return "healthy" if all(status == "healthy" for status in statuses.values()) else "degraded", statuses
 
 
 class _Run:
-    """One run of a check, on the event loop that it was started on."""
+    """One run of a check, on the event loop that it was started on: only who asks there can wait for it."""
 
-    __slots__ = ("deadline", "done", "loop", "task")
+    __slots__ = ("deadline", "done", "loop", "status", "task")
 
     def __init__(self, timeout: float) -> None:
         self.loop = _event_loop()
         self.deadline = anyio.current_time() + timeout
         self.done = anyio.Event()
+        self.status: HealthStatus = (
+            "unhealthy"  # until the check has answered: late or cancelled is no answer
+        )
         self.task: object = None
+
+    async def settled(self) -> HealthStatus:
+        """The status, once the check has answered or is late."""
+        with anyio.CancelScope(deadline=self.deadline):
+            await self.done.wait()
+        return self.status
 
 
 class _Probe:
@@ -128,21 +138,15 @@ class _Probe:
         self._reported: HealthStatus = "healthy"
         self._run: _Run | None = None
 
-    def refresh(self) -> None:
-        """Start the check, unless it runs already or its answer is fresh."""
+    def refresh(self) -> _Run | None:
+        """Start the check, unless it runs already; None while its answer is fresh."""
         if self._clock() < self._kept_until:
-            return
-        if self._run is None or self._run.loop is not _event_loop():
-            self._run = run = _Run(self._timeout)
-            self.status = "unhealthy"  # until it has answered: late or cancelled is no answer
-            run.task = _spawn(self._answer, run)
-
-    async def settle(self) -> None:
-        """Wait until the check has answered, or is late."""
+            return None
         run = self._run
-        if run is not None:
-            with anyio.CancelScope(deadline=run.deadline):
-                await run.done.wait()
+        if run is None or run.loop is not _event_loop():
+            self._run = run = _Run(self._timeout)
+            run.task = _spawn(self._answer, run)
+        return run
 
     async def _answer(self, run: _Run) -> None:
         status: HealthStatus = "unhealthy"
@@ -158,7 +162,7 @@ class _Probe:
                 raise
             except BaseException as error:  # noqa: BLE001 - nothing else in a check may end the service
                 problem = error
-            self.status = status
+            self.status = run.status = status
             self._kept_until = self._clock() + self._ttl
         finally:
             if self._run is run:

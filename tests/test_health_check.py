@@ -255,6 +255,32 @@ def test_another_event_loop_does_not_wait_for_a_dead_one():
     second.close()
 
 
+def test_an_event_loop_waits_for_its_own_runs_only():
+    """Two event loops that ask at the same time, in two threads, both get their answer."""
+    here = threading.get_ident()
+    asked, release = threading.Event(), threading.Event()
+
+    async def first():
+        if threading.get_ident() == here:  # the other loop asks while this one waits
+            await anyio.to_thread.run_sync(other.start)
+            await anyio.to_thread.run_sync(asked.wait, 10)
+
+    async def second():
+        if threading.get_ident() != here:
+            asked.set()
+            await anyio.to_thread.run_sync(release.wait, 10)
+
+    found = HealthChecks({"first": first, "second": second}, timeout=20.0, ttl=0, clock=lambda: 0.0)
+    answers = []
+    other = threading.Thread(target=lambda: answers.append(asyncio.run(found.ask())))
+    try:
+        answers.append(asyncio.run(found.ask()))
+    finally:
+        release.set()
+        other.join(10)
+    assert answers == 2 * [("healthy", {"first": "healthy", "second": "healthy"})]
+
+
 async def test_changes_are_logged_and_nothing_else(caplog):
     """A line when a dependency fails, with the cause, and one when it is well again: not one per probe."""
     caplog.set_level(logging.INFO, "asgi_resilience.health")
