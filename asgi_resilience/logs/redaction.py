@@ -44,7 +44,7 @@ _PAIR: Final = 2
 _TOO_DEEP: Final = "[too deep]"
 _MORE: Final = "…"
 _SEPARATORS: Final = re.compile(r"[\W_]+")
-_SPOKEN: Final = ("decimal", "fractions", "ipaddress", "pathlib", "uuid")  # modules whose `str` says it all
+_SPOKEN: Final = ("decimal", "fractions", "ipaddress", "pathlib", "uuid")  # packages whose `str` says it all
 
 
 class Redactor:
@@ -200,7 +200,7 @@ class Redactor:
             return obj.isoformat()
         if isinstance(obj, BaseException):
             return f"{type(obj).__qualname__}: {obj}"
-        return str(obj) if type(obj).__module__ in _SPOKEN else repr(obj)
+        return str(obj) if type(obj).__module__.partition(".")[0] in _SPOKEN else repr(obj)
 
     def _mapping(self, obj: Mapping[Any, Any], depth: int, budget: Iterator[int]) -> Any:
         if depth >= self._max_depth:
