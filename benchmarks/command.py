@@ -1,7 +1,7 @@
 """The command line: `python -m benchmarks [QUESTION ...] [--quick]`."""
 
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
@@ -16,7 +16,17 @@ from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = ("layers", "peers", "server", "streaming", "websocket", "memory", "scale", "log_lines")
+QUESTIONS = (
+    "layers",
+    "peers",
+    "server",
+    "streaming",
+    "websocket",
+    "client",
+    "log_lines",
+    "memory",
+    "scale",
+)
 
 
 class Question(Protocol):
@@ -47,19 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(_tell(verdicts, console))
 
 
-def _parse(arguments: Sequence[str]):
+def _parse(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser(
         prog="python -m benchmarks",
         description="Measure what the layers cost, in ratios to a named baseline of the same run.",
-        epilog="questions:\n"
-        + "\n".join(f"  {name:10} {import_module(f'benchmarks.{name}').QUESTION}" for name in QUESTIONS),
-        formatter_class=RawDescriptionHelpFormatter,
+        epilog=f"questions: {', '.join(QUESTIONS)}; benchmarks/README.md tells what they ask",
     )
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="which to answer; all without one")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds: enough for the budgets, not for the record"
     )
-    parser.add_argument("--save", action="store_true", help="write the answers to benchmarks/results")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="write the answers to benchmarks/results and into the documentation",
+    )
     asked = parser.parse_args(arguments)
     unknown = set(asked.questions) - set(QUESTIONS)
     if unknown:

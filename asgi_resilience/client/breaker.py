@@ -11,12 +11,12 @@ outcomes safe under concurrency:
 - Each state object owns its counters, and changes the breaker only while it is its state: late outcomes change nothing.
 - A call ends in one of three ways. Success and failure are aiobreaker's own; for neutral, `is_system_error` raises the
   call's exception, so that neither of the two is counted and the caller gets what it would have got anyway.
-- aiobreaker's clock is the wall clock, through a deprecated function. Nothing here reaches it.
+- aiobreaker's clock, the wall clock through a deprecated function, is never reached.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiobreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListener, CircuitBreakerState
 from aiobreaker.state import CircuitClosedState, CircuitHalfOpenState, CircuitOpenState
@@ -29,8 +29,8 @@ from asgi_resilience.client.window import BreakerPolicy, OutcomeWindow
 
 __all__ = ("CircuitOpen", "PolicyBreaker")
 
-_PROBING: Final = 1.0
-"""Seconds to name to a caller while probes are out: when the verdict falls, nobody knows."""
+_State: TypeAlias = "_Closed | _Open | _HalfOpen"
+_PROBING: Final = 1.0  # seconds to name while probes are out; when the verdict falls, nobody knows
 
 
 class CircuitOpen(CircuitBreakerError):
@@ -42,6 +42,9 @@ class CircuitOpen(CircuitBreakerError):
     def __init__(self, dependency: str, retry_after: float) -> None:
         self.dependency = dependency
         self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def message(self) -> str:
@@ -57,9 +60,6 @@ class CircuitOpen(CircuitBreakerError):
     def time_remaining(self) -> timedelta:
         """`retry_after`, as aiobreaker's error has it."""
         return timedelta(seconds=self.retry_after)
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class _Closed(CircuitClosedState):
@@ -146,8 +146,7 @@ class _HalfOpen(CircuitHalfOpenState):
     def __init__(self, breaker: "PolicyBreaker") -> None:
         super().__init__(breaker)
         self.rejected = 0
-        self._succeeded = 0
-        self._flying = 0
+        self._succeeded = self._flying = 0
         self._until = breaker.clock() + breaker.policy.half_open_for
 
     async def call_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -175,9 +174,6 @@ class _HalfOpen(CircuitHalfOpenState):
             self._breaker.become(_Open, "a probe failed")
 
 
-_State = _Closed | _Open | _HalfOpen
-
-
 class PolicyBreaker(CircuitBreaker):
     """An aiobreaker circuit breaker that follows a `BreakerPolicy`.
 
@@ -187,29 +183,27 @@ class PolicyBreaker(CircuitBreaker):
         judge: What an exception says about the dependency.
         emit: Hears of every change of state, after it.
         clock: Monotonic seconds; default: the running event loop's.
-
-    Attributes:
-        last_error: The last exception that counted as a failure; None while nothing is wrong.
     """
 
     listeners: tuple[GuardedListener, ...] = ()
+    shut = False  # open; `admit` tells whether its time is over
 
     def __init__(
         self,
         name: str,
-        policy: BreakerPolicy | None = None,
+        policy: BreakerPolicy = BreakerPolicy(),  # noqa: B008 - frozen
         *,
         judge: Callable[[Exception], Outcome] = lambda _: Outcome.FAILURE,
         emit: Callable[[Event], None] = lambda _: None,
         clock: Callable[[], float] = loop_time,
     ) -> None:
-        self.policy = BreakerPolicy() if policy is None else policy
+        self.policy = policy
         self.clock = clock
         self.emit = emit
-        self.last_error: Exception | None = None
+        self.last_error: Exception | None = None  # that counted as a failure
         self._judge = judge
         self._now: _State = _Closed(self)
-        super().__init__(self.policy.failures_in_a_row, timedelta(seconds=self.policy.open_for), name=name)
+        super().__init__(policy.failures_in_a_row, timedelta(seconds=policy.open_for), name=name)
 
     @property
     def state(self) -> _State:
@@ -273,6 +267,11 @@ class PolicyBreaker(CircuitBreaker):
         """The outcomes that the present state has seen; empty unless calls go through."""
         return self._now.outcomes if isinstance(self._now, _Closed) else OutcomeWindow(self.policy)
 
+    def admit(self) -> None:
+        """Raise `CircuitOpen` as an open circuit does to a call, unless its time is over."""
+        if isinstance(self._now, _Open):
+            self._now.before_call()
+
     def force_open(self) -> None:
         """Reject every call until `reset`."""
         self.become(_ForcedOpen, "forced")
@@ -292,6 +291,7 @@ class PolicyBreaker(CircuitBreaker):
     def become(self, state: type[_State], reason: str) -> None:
         """Change the state, then tell of it: whoever hears of it finds the breaker in its new state."""
         old, self._now = self._now, state(self)
+        self.shut = isinstance(self._now, _Open)
         if isinstance(self._now, _Closed):
             self.last_error = None
         self._state_storage.state = self._now.state

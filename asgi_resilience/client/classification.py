@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias, cast
 
 from asgi_resilience.client.facts import Facts, facts_of
@@ -127,7 +128,7 @@ def classify(error: BaseException, rules: Sequence[Rule]) -> Verdict:
     if isinstance(error, BaseExceptionGroup):
         return _classify_group(cast("BaseExceptionGroup[BaseException]", error).exceptions, rules)
     facts = facts_of(error)
-    names = {f"{base.__module__}.{base.__qualname__}" for base in type(error).__mro__}
+    names = _names(type(error))
     for rule in rules:
         if rule.matches(error, facts, names):
             return Verdict(rule, facts)
@@ -140,3 +141,8 @@ def _classify_group(leaves: Sequence[BaseException], rules: Sequence[Rule]) -> V
     if any(each.rule.outcome is Outcome.FAILURE for each in verdicts):
         return replace(least, rule=replace(least.rule, outcome=Outcome.FAILURE))
     return least
+
+
+@lru_cache(maxsize=1024)
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)

@@ -148,9 +148,11 @@ class Dependency:
         """
         if not callable(func):
             refuse_not_callable(self.name, func)
-        call: Call[R] = Call(self, func, args, kwargs)
         if self.fallbacks or self._telemetry.measured:
-            return await self.make(call)
+            return await self.make(Call(self, func, args, kwargs))
+        if self.breaker is not None and self.breaker.shut and not self._telemetry.hears_rejections:
+            self.breaker.admit()  # nobody hears of it, so it costs nothing to speak of
+        call: Call[R] = Call(self, func, args, kwargs)
         return await call.result()
 
     def __call__(self, func: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -215,7 +217,8 @@ class Dependency:
 
     def look_below(self, func: Callable[..., Any]) -> None:
         """Warn, once for each kind of client, when what is called retries by itself."""
-        kind: type = type(getattr(func, "__self__", func))
+        owner: object = getattr(func, "__self__", func)
+        kind = type(owner)
         if self.retry is not None and kind not in self._seen:
             self._seen.add(kind)
             warn_of_nested_retries(self.name, func)

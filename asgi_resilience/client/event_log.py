@@ -26,7 +26,7 @@ from asgi_resilience.client.events import (
 )
 from asgi_resilience.client.facts import facts_of
 
-__all__ = ("log_event",)
+__all__ = ("log_event", "logs_rejections")
 
 _logger: Final = logging.getLogger("asgi_resilience.client")
 
@@ -50,6 +50,11 @@ def log_event(event: Event) -> None:
     if _logger.isEnabledFor(level):
         facts = _facts(event)
         _logger.log(level, _MESSAGES[type(event)].format_map(facts), extra={"context": facts})
+
+
+def logs_rejections() -> bool:
+    """Whether calls that an open circuit rejects are logged one by one."""
+    return _logger.isEnabledFor(logging.DEBUG)
 
 
 def _level(event: Event) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from asgi_resilience.client.event_log import log_event
+from asgi_resilience.client.event_log import log_event, logs_rejections
 from asgi_resilience.client.event_metrics import CallOutcome, EventMetrics
 from asgi_resilience.client.events import Event, Listener
 from asgi_resilience.context import report_failure
@@ -57,6 +57,11 @@ class Telemetry:
     def measured(self) -> bool:
         """Whether the numbers go anywhere."""
         return (_sink if self._own_sink is None else self._own_sink) is not NULL
+
+    @property
+    def hears_rejections(self) -> bool:
+        """Whether anybody wants an event for each call that an open circuit rejects. There can be very many."""
+        return len(_listeners) > 1 or bool(self._listeners) or logs_rejections()
 
     def emit(self, event: Event) -> None:
         """Tell everybody of an event."""

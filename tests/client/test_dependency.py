@@ -9,7 +9,9 @@ import pytest
 
 from asgi_resilience.client import (
     BreakerPolicy,
+    CircuitOpen,
     Dependency,
+    Rejected,
     RetryPolicy,
     aclose_all,
     dependencies,
@@ -222,6 +224,25 @@ async def test_shutting_down_everything(make):
     for task in waiting:
         with pytest.raises(ConnectionError):
             await task
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_rejections_nobody_hears_of(make, events, heard):
+    """An open circuit rejects the same way whether anybody listens or not, and lets probes through in time."""
+    dependency = make("db", retry=None, listeners=[events.append] if heard else [])
+    for _ in range(5):
+        with pytest.raises(ConnectionError):
+            await dependency.call(FailingDependency(ConnectionError()))
+    for _ in range(3):
+        with pytest.raises(CircuitOpen) as rejected:
+            await dependency.call(FailingDependency("value"))
+        assert (rejected.value.retry_after, type(rejected.value.__cause__)) == (30.0, ConnectionError)
+    assert dependency.breaker.state.rejected == 3
+    assert sum(isinstance(each, Rejected) for each in events) == (3 if heard else 0)
+    await asyncio.sleep(30.0)
+    assert await dependency.call(FailingDependency("value")) == "value"
+    dependency.breaker.admit()
+    assert dependency.breaker.label == "half_open"
 
 
 @pytest.mark.parametrize("name", ["", "9lives", "a b", "a,b", "a:b", "ä", "x" * 65])
