@@ -138,15 +138,15 @@ class Exchange:
             self._silent_since = self._now()
 
     def _start(self, message: Message) -> Message:
-        headers = message.get("headers", ())
-        if not isinstance(headers, list | tuple):
-            headers = list(headers)
+        headers: Any = message.get("headers", ())
+        if not isinstance(headers, list | tuple):  # it can be read only once
+            headers = [*headers]
             message = {**message, "headers": headers}
         self._stage = STREAMING
         self._headers = headers
         self._trailers = message.get("trailers", False)
         self._record.deadline = self._outer_deadline
-        if self._timeouts.event_stream_idle is not None and _is_event_stream(headers):
+        if self._timeouts.event_stream_idle is not None and _is_event_stream(self._headers):
             self._idle = self._timeouts.event_stream_idle
         self.streams()
         return message
