@@ -10,8 +10,8 @@ import enum
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from asgi_resilience.client.facts import Facts, facts_of
 
@@ -143,6 +143,12 @@ def _classify_group(leaves: Sequence[BaseException], rules: Sequence[Rule]) -> V
     return least
 
 
-@lru_cache(maxsize=1024)
+_known_names: Final["WeakKeyDictionary[type, frozenset[str]]"] = WeakKeyDictionary()
+
+
 def _names(kind: type) -> frozenset[str]:
-    return frozenset(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+    names = _known_names.get(kind)
+    if names is None:
+        names = frozenset(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__)
+        _known_names[kind] = names
+    return names
