@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from asgi_resilience.context import ASGIApp
 from asgi_resilience.logs.setup import configure_logging
+from asgi_resilience.logs.sink import flush_all
 from asgi_resilience.settings import Settings
 from asgi_resilience.stack import is_wrapped, wrap
 
@@ -128,8 +130,21 @@ def _serve(*, app: str, factory: bool, **options: Any) -> None:
     # Looked at here already, so that a mistake is one line, and not a worker that dies again and again.
     _target(app, factory=factory)
     os.environ[_RUN] = json.dumps({"target": app, "factory": factory, "configured": configured})
+    _flush_at_sigterm()
     serve = cast("Callable[..., None]", uvicorn.callback)
     serve(app="asgi_resilience.command:application", factory=True, interface="asgi3", **options)
+
+
+def _flush_at_sigterm() -> None:
+    """Have the process end by SIGTERM as it would, with all lines written: uvicorn raises it again when it has shut down."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, _: object) -> None:
+        flush_all()
+        signal.signal(number, before or signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _settings() -> Settings:

@@ -61,7 +61,9 @@ def run(directory: Path, *arguments: str, **environment: str) -> subprocess.Comp
 
 
 @contextlib.contextmanager
-def served(directory: Path, *arguments: str, **environment: str) -> Iterator[tuple[int, list[str]]]:
+def served(
+    directory: Path, *arguments: str, stop: signal.Signals = signal.SIGINT, **environment: str
+) -> Iterator[tuple[int, list[str]]]:
     """Serve, give the port and the lines of the log so far, and stop as Ctrl+C does; all lines are there afterwards."""
     process = subprocess.Popen(
         [sys.executable, "-m", "asgi_resilience", "run", "--port", "0", *arguments],
@@ -85,7 +87,7 @@ def served(directory: Path, *arguments: str, **environment: str) -> Iterator[tup
         wait_until_accepted(port)
         yield port, lines
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         lines += process.communicate(timeout=30)[0].splitlines(keepends=True)
 
 
@@ -141,6 +143,16 @@ def test_workers_serve_the_wrapped_application(directory):
     """With `--workers` every child process wraps the application itself."""
     with served(directory, "service:app", "--workers", "2") as (port, _):
         assert get(port)[1]["x-request-id"]
+
+
+def test_no_line_is_lost_when_the_process_is_told_to_end(directory):
+    """SIGTERM, as orchestrators send it, ends the process when all lines are written, also without a lifespan."""
+    slow_log = "from asgi_resilience.logs.sink import LogSink, set_default_sink\n"
+    slow_log += "set_default_sink(LogSink(flush_interval=1))\n"
+    (directory / "service.py").write_text(slow_log + SERVICE, encoding="utf-8")
+    with served(directory, "service:app", "--lifespan", "off", stop=signal.SIGTERM) as (port, lines):
+        get(port)
+    assert [each["message"] for each in access_lines(lines)] == ["GET / 200"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

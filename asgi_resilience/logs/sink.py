@@ -12,6 +12,7 @@ Urgent lines have room of their own, so a flood of INFO can't push them out.
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -24,7 +25,7 @@ import orjson
 
 from asgi_resilience.logs.output import output
 
-__all__ = ("DropReport", "LogSink", "default_sink", "drop_report", "set_default_sink")
+__all__ = ("DropReport", "LogSink", "default_sink", "drop_report", "flush_all", "set_default_sink")
 
 DropReport = Callable[[Mapping[str, int]], bytes]
 
@@ -126,6 +127,11 @@ class LogSink:
             if self._idle:
                 self._wake()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread has been started in this process."""
+        return self._thread is not None
+
     def flush(self, timeout: float = _EXIT_TIMEOUT) -> bool:
         """Wait until all lines so far are written; False when that takes more than `timeout` seconds. It blocks."""
         done = threading.Event()
@@ -135,6 +141,8 @@ class LogSink:
             self._waiting.append(done)
             if self._idle:
                 self._wake()
+            if self._thread is None:
+                return False
         return done.wait(timeout)
 
     def close(self, timeout: float = _EXIT_TIMEOUT) -> None:
@@ -156,6 +164,7 @@ class LogSink:
             except RuntimeError:  # no more threads: the lines wait for the next write, or the flush at exit
                 return
             self._thread = thread
+            _flush_at_end_of_child()
         self._idle = False
         self._asleep.release()
 
@@ -169,14 +178,18 @@ class LogSink:
         while not self._closed:
             self._asleep.acquire()
             time.sleep(self._interval)
-            while batch := self._take():
-                try:
-                    self._output.write(b"".join(batch))
-                except OSError:
-                    self._lose(batch)
-                else:
-                    self._failing = False
-                    self._reporting = None
+            self.drain()
+
+    def drain(self) -> None:
+        """Write all lines: for the thread, and at exit where none can be started any more."""
+        while batch := self._take():
+            try:
+                self._output.write(b"".join(batch))
+            except OSError:
+                self._lose(batch)
+            else:
+                self._failing = False
+                self._reporting = None
 
     def _take(self) -> list[bytes]:
         """The lines to write next. Without any the thread may sleep, and those who wait for that are told."""
@@ -255,11 +268,21 @@ def set_default_sink(sink: LogSink | None) -> LogSink | None:
     return before
 
 
-def _flush_all() -> None:
+def flush_all() -> None:
     """At exit. A pipe that nobody reads holds it up for `_EXIT_TIMEOUT` seconds in all."""
     deadline = time.monotonic() + _EXIT_TIMEOUT
     for sink in tuple(_sinks):
-        sink.flush(max(0.0, deadline - time.monotonic()))
+        if not sink.flush(max(0.0, deadline - time.monotonic())) and not sink.running:
+            sink.drain()
+
+
+def _flush_at_end_of_child() -> None:
+    """Forked children of `multiprocessing` end without `atexit`; they have a register of their own."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is there already
+
+        Finalize(None, flush_all, exitpriority=0)
 
 
 def _after_fork() -> None:
@@ -267,6 +290,6 @@ def _after_fork() -> None:
         sink.begin()
 
 
-atexit.register(_flush_all)
+atexit.register(flush_all)
 if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but on Windows
     os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -401,6 +402,50 @@ def test_lines_are_flushed_at_exit():
     """)
     assert done.stdout.split() == [str(n) for n in range(3000)]
     assert done.stderr == ""
+
+
+def test_lines_are_written_at_exit_where_no_thread_can_be_started():
+    """The first line of a program may come when it ends, where Python 3.12 and later start no thread."""
+    done = run("""
+        import threading
+        from asgi_resilience.logs.sink import default_sink
+        def start(_):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        threading.Thread.start = start
+        default_sink().write(b'last words\\n')
+    """)
+    assert (done.stdout, done.stderr) == ("last words\n", "")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_lines_are_flushed_at_the_end_of_a_child(method, tmp_path):
+    """What a child of `multiprocessing` writes right before its end arrives, also where it ends without `atexit`."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        dedent(f"""
+        import multiprocessing
+        from asgi_resilience.logs.sink import LogSink
+
+        def child():
+            sink = LogSink(flush_interval=1)
+            sink.write(b'child\\n')
+
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("{method}").Process(target=child)
+            process.start()
+            process.join()
+        """)
+    )
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert (done.stdout, done.stderr) == ("child\n", "")
 
 
 def test_a_stalled_pipe_does_not_hang_the_exit():
