@@ -45,11 +45,11 @@ _IN_MILLISECONDS: Final = frozenset(("delay", "duration", "elapsed"))
 
 
 def log_event(event: Event) -> None:
-    """Write one line for an event to the logger `asgi_resilience.client`, its facts in `extra["context"]`."""
+    """Write one line for an event to the logger `asgi_resilience.client`, its facts in `extra`."""
     level = _level(event)
     if _logger.isEnabledFor(level):
         facts = _facts(event)
-        _logger.log(level, _MESSAGES[type(event)].format_map(facts), extra={"context": facts})
+        _logger.log(level, _MESSAGES[type(event)].format_map(facts), extra=facts)
 
 
 def logs_rejections() -> bool:
@@ -76,7 +76,7 @@ def _facts(event: Event) -> dict[str, Any]:
         if isinstance(value, Exception):
             found = facts_of(value)
             facts["error_type"] = type(value).__qualname__
-            facts.update(status=found.status, error_code=found.code, sqlstate=found.sqlstate)
+            facts.update(status=found.status, service_code=found.code, sqlstate=found.sqlstate)
         elif isinstance(value, Outcome):
             facts[name] = value.value
         elif name in _IN_MILLISECONDS:
