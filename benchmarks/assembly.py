@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +53,7 @@ LogWriter = Callable[[str, Mapping[str, Any]], None]
 """Writes a message and fields as a line."""
 
 
+@cache
 def peers() -> Mapping[str, Around]:
     """The packages by what the tables call them; those that are not installed are left out."""
     found: dict[str, Around] = {}
@@ -116,7 +117,7 @@ def _opentelemetry() -> Around:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
     from opentelemetry.sdk.trace import TracerProvider
 
-    return partial(OpenTelemetryMiddleware, tracer_provider=TracerProvider())
+    return partial(OpenTelemetryMiddleware, tracer_provider=TracerProvider(shutdown_on_exit=False))
 
 
 def _timing() -> Around:
@@ -201,6 +202,7 @@ def _logging_writer(formatter: logging.Formatter) -> LogWriter:
     return lambda message, fields: logger.info(message, extra=fields)
 
 
+@cache
 def log_writers() -> Mapping[str, LogWriter]:
     """Packages that write a line of JSON; those that are not installed are left out."""
     found: dict[str, LogWriter] = {}
@@ -259,6 +261,7 @@ def _access_log(write: LogWriter) -> Around:
     return around
 
 
+@cache
 def _datadog() -> Around:
     from datadog.dogstatsd import DogStatsd
 
@@ -339,6 +342,7 @@ def _fail_after() -> Around:
     return around
 
 
+@cache
 def _nowhere(mode: str = "wb") -> Any:
     return open("/dev/null", mode, buffering=0 if "b" in mode else 1)  # noqa: PTH123 - open until the process ends
 

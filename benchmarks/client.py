@@ -272,4 +272,4 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
-    main(["client"])
+    main("client")

@@ -38,9 +38,13 @@ class Question(Protocol):
     def answer(self, effort: Effort, progress: object) -> Answer: ...
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Answer the questions, print the tables, write the results, judge the budgets."""
-    asked = _parse([*(arguments or ()), *sys.argv[1:]])
+def main(*questions: str) -> None:
+    """Answer questions, print the tables, write the results, judge the budgets.
+
+    Args:
+        questions: Come before those on the command line.
+    """
+    asked = _parse([*questions, *sys.argv[1:]])
     effort = Effort.of(quick=asked.quick)
     console = Console()
     verdicts: list[budgets.Verdict] = []

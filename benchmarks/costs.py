@@ -9,7 +9,7 @@ from asgi_resilience.context import ASGIApp
 from benchmarks import instructions
 from benchmarks.answer import Answer
 from benchmarks.subject import UNIT_LAYERS, no_ops, pausing, request_of
-from benchmarks.timing import BURST, LOOPS, Effort, Request, Samples, per_request, quartiles
+from benchmarks.timing import BURST, Effort, Request, Samples, per_request, quartiles
 
 __all__ = ("BARE", "UNIT", "Costs", "baselines", "measure", "steps")
 
@@ -50,7 +50,7 @@ class Costs:
 
 def steps(effort: Effort) -> int:
     """How often `measure` reports progress."""
-    return effort.rounds * len(LOOPS) + 1
+    return effort.rounds * len(effort.loops) + 1
 
 
 def measure(
@@ -76,7 +76,7 @@ def measure(
     """
     module, _, function = subjects.partition(":")
     scales: dict[str, Costs] = {}
-    for loop in LOOPS:
+    for loop in effort.loops:
         scales[loop] = costs = Costs(
             per_request(getattr(import_module(module), function)(), loop, effort, progress, burst)
         )

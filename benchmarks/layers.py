@@ -112,4 +112,4 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
-    main(["layers"])
+    main("layers")

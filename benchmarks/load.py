@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-__all__ = ("Load", "generator", "press")
+__all__ = ("Load", "generator", "own", "press", "understood")
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _REQUEST = (
@@ -50,7 +50,7 @@ def generator() -> str:
 
 def press(port: int, connections: int, seconds: float) -> Load:
     """Ask as fast as the server answers, over connections that stay open."""
-    return _wrk(port, connections, seconds) if shutil.which("wrk") else _own(port, connections, seconds)
+    return _wrk(port, connections, seconds) if shutil.which("wrk") else own(port, connections, seconds)
 
 
 def _wrk(port: int, connections: int, seconds: float) -> Load:
@@ -69,6 +69,11 @@ def _wrk(port: int, connections: int, seconds: float) -> Load:
         text=True,
         check=True,
     ).stdout
+    return understood(said)
+
+
+def understood(said: str) -> Load:
+    """What wrk says, read."""
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s)", said)
     if total is None:
         raise RuntimeError(said)
@@ -93,7 +98,8 @@ def _seconds(number: str, unit: str) -> float:
 # ------------------------------------------------------------------------------------------------- our own
 
 
-def _own(port: int, connections: int, seconds: float) -> Load:
+def own(port: int, connections: int, seconds: float) -> Load:
+    """As `press`, always without wrk."""
     said = subprocess.run(
         [sys.executable, "-m", "benchmarks.load", str(port), str(connections), str(seconds)],
         capture_output=True,

@@ -176,4 +176,4 @@ def _stalled(effort: Effort, progress: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    main(["log_lines"])
+    main("log_lines")

@@ -13,13 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import chart
+from benchmarks import pages
 from benchmarks.answer import Answer, spell
 
 __all__ = ("machine", "save", "show")
-
-RESULTS = Path(__file__).parent / "results"
-PICTURES = Path(__file__).parent.parent / "docs" / "explanation" / "benchmarks"
 
 
 def show(answer: Answer, console: Console) -> None:
@@ -44,33 +41,22 @@ def show(answer: Answer, console: Console) -> None:
 
 
 def save(answer: Answer, *, quick: bool) -> Path:
-    """Write `results/<name>.json`, and the picture for the documentation."""
-    RESULTS.mkdir(exist_ok=True)
-    PICTURES.mkdir(exist_ok=True)
-    if answer.picture is not None or answer.curves:
-        (PICTURES / f"{answer.name}.svg").write_text(draw(answer), encoding="utf-8")
-    path = RESULTS / f"{answer.name}.json"
+    """Write `results/<name>.json`, and tell it in the documentation: the picture, and the tables of its page."""
     content = {
         "question": answer.question,
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "quick": quick,
         "machine": machine(answer.packages),
-        **{
-            key: value
-            for key, value in asdict(answer).items()
-            if key in ("tables", "curves", "figures", "notes")
-        },
+        "tables": [asdict(table) for table in answer.tables],
+        "curves": [asdict(curve) for curve in answer.curves],
+        "figures": answer.figures,
+        "notes": answer.notes,
     }
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=list) + "\n", encoding="utf-8")
+    pages.RESULTS.mkdir(exist_ok=True)
+    path = pages.RESULTS / f"{answer.name}.json"
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    pages.write(answer.name, pages.draw(answer))
     return path
-
-
-def draw(answer: Answer) -> str:
-    """The picture of an answer, as SVG."""
-    table = answer.picture
-    if table is None:
-        return chart.curves("A request through the whole stack, in no-op layers", answer.curves)
-    return chart.bars(table.title, table.columns, table.rows)
 
 
 def machine(packages: Sequence[str]) -> Mapping[str, Any]:

@@ -112,4 +112,4 @@ def _costs(
 
 
 if __name__ == "__main__":
-    main(["scale"])
+    main("scale")

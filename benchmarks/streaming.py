@@ -27,7 +27,7 @@ WHOLE = "whole stack"
 CHUNK = bytes(64 * 1024)
 EVENT = b'data: {"price": 41.5}\n\n'
 CHUNKS, EVENTS = 16_384, 10_000  # 1 GiB, and a day of a quiet feed
-OPEN = 10  # at once
+OPEN = 4  # at once
 MEASURED = 1000  # messages of one response while time is taken: enough to make the response's own cost vanish
 
 
@@ -116,4 +116,4 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
-    main(["streaming"])
+    main("streaming")

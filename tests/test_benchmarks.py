@@ -1,0 +1,296 @@
+"""The benchmarks measure what they say, their budgets mean something, and the documentation tells what they found."""
+
+import asyncio
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from asgi_resilience import stack
+from asgi_resilience.testing import captured_logs
+from benchmarks import assembly, budgets, chart, instructions, load, pages, server
+from benchmarks.answer import Answer, Curve, Table, spell
+from benchmarks.command import QUESTIONS, main
+from benchmarks.costs import BARE, UNIT, Costs, baselines
+from benchmarks.subject import (
+    CountingSink,
+    everything,
+    everything_on,
+    hello,
+    http_scope,
+    name_of,
+    no_ops,
+    pausing,
+    receive,
+)
+from benchmarks.timing import BURST, Effort, per_request, quartiles, serve
+
+ROOT = Path(__file__).parent.parent
+SVG = "{http://www.w3.org/2000/svg}"
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+TINY = Effort(rounds=3, requests=2 * BURST, warm_up=BURST)
+
+
+async def answered(app: Any) -> list[dict[str, Any]]:
+    """What an app sends for one request of the benchmarks."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    await app(http_scope(), receive, send)
+    return sent
+
+
+# ------------------------------------------------------------------------------------------------ what is measured
+
+
+def test_everything_is_on():
+    """The whole stack that is measured has every layer."""
+    assert [name_of(each) for each in stack(everything_on())] == [
+        "health",
+        "request id",
+        "trace context",
+        "access log",
+        "metrics",
+        "error envelope",
+        "rate limit",
+        "timeout",
+    ]
+
+
+def test_every_layer_works():
+    """A request of the benchmarks is answered, logged, counted, and told its quota."""
+    sink = CountingSink()
+    with captured_logs() as logs:
+        start, body = asyncio.run(answered(everything(metric_sink=sink)))
+    names = {name for name, _ in start["headers"]}
+    assert (start["status"], body["body"]) == (200, b"Hello, world!")
+    assert names >= {b"x-request-id", b"ratelimit", b"ratelimit-policy"}
+    assert {name for name, _ in sink.counters} == {"api.requests.total"}
+    assert [line["http"]["status_code"] for line in logs.of_requests()] == [200]
+
+
+def test_a_no_op_layer_does_nothing():
+    """What the unit of cost sends is what the app has sent."""
+    assert asyncio.run(answered(no_ops(3, hello))) == asyncio.run(answered(hello))
+
+
+@pytest.mark.parametrize("name", assembly.peers())
+def test_peers_answer(name):
+    """The other packages, too, let the request through and answer it as the app does."""
+    start, body = asyncio.run(answered(assembly.peers()[name](pausing)))[:2]
+    assert (start["status"], body["body"]) == (200, b"Hello, world!")
+
+
+def test_scopes_are_fresh():
+    """No request sees the headers or the state of another one."""
+    one, other = http_scope(), http_scope()
+    assert one["headers"] == other["headers"]
+    assert one["headers"] is not other["headers"]
+    assert one["state"] is not other["state"]
+
+
+# ----------------------------------------------------------------------------------------------------- how
+
+
+def test_every_request_is_a_task_of_its_own():
+    """So many requests are made, each in a task, and a hundred are open at once."""
+    tasks: set[Any] = set()
+    most = now = 0
+
+    async def app(*_: Any) -> None:
+        nonlocal most, now
+        tasks.add(asyncio.current_task())
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+
+    asyncio.run(serve(app, 3 * BURST))
+    assert (len(tasks), most) == (3 * BURST, BURST)
+
+
+@pytest.mark.parametrize("loop", TINY.loops)
+def test_every_round_has_a_sample_of_each(loop):
+    """Each subject has one turn in each round."""
+    samples = per_request(baselines(hello), loop, TINY)
+    assert {name: len(each) for name, each in samples.items()} == {BARE: 3, UNIT: 3}
+
+
+def test_costs_are_in_no_op_layers():
+    """A cost is a difference, in eighths of what eight no-op layers cost in the same round."""
+    costs = Costs({BARE: [2.0, 20.0], UNIT: [10.0, 100.0], "one": [3.0, 30.0], "two": [5.0, 50.0]})
+    assert costs.each("one") == [1.0, 1.0]
+    assert costs.of("two", "one") == 2.0
+    assert costs.unit == (55 - 11) / 8
+
+
+def test_a_single_sample_has_no_spread():
+    """The quartiles of few samples lie between them."""
+    assert quartiles([1.0, 2.0]) == (1.25, 1.5, 1.75)
+
+
+@pytest.mark.skipif(instructions.why_not() is not None, reason=str(instructions.why_not()))
+def test_instructions_are_counted():
+    """A no-op layer is some thousand instructions, whatever else the machine does."""
+    counted = instructions.count("benchmarks.costs:baselines", "asyncio", BURST, BURST)
+    costs = Costs({name: [number] for name, number in counted.items()})
+    assert 1000 < costs.unit < 20_000
+
+
+def test_wrk_is_understood():
+    """Throughput, latencies and errors are read from what wrk says."""
+    said = """Running 1s test @ http://127.0.0.1:1/
+  1 threads and 32 connections
+  Latency Distribution
+     50%  501.00us
+     75%  0.98ms
+     90%  1.23ms
+     99%    2.00s
+  4000 requests in 2.00s, 0.60MB read
+  Socket errors: connect 0, read 1, write 0, timeout 2
+  Non-2xx or 3xx responses: 4
+"""
+    found = load.understood(said)
+    assert found == load.Load(4000, 2.0, pytest.approx(0.000501), 2.0, 7)
+    assert found.throughput == 2000
+
+
+@pytest.mark.real_time
+def test_our_own_load_is_as_good():
+    """Where wrk is missing, the generator of our own asks the same server and counts its answers."""
+    with server.Served("bare") as served:
+        found = load.own(served.port, 4, 0.2)
+        assert served.cpu() > 0
+    assert found.errors == 0
+    assert found.requests > 0
+    assert found.p50 <= found.p99
+
+
+# -------------------------------------------------------------------------------------------------- what is told
+
+
+def test_every_question_is_asked():
+    """Each question is one module, with a name that README tells."""
+    listed = re.findall(
+        r"^\| `(\w+)` \|", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == list(QUESTIONS)
+    for name in QUESTIONS:
+        module = import_module(f"benchmarks.{name}")
+        assert module.QUESTION.endswith("?")
+        assert module.steps(Effort.of(quick=True)) > 0
+
+
+def test_an_unknown_question_is_refused(capsys, monkeypatch):
+    """A misspelt question is an error that names those there are."""
+    monkeypatch.setattr("sys.argv", ["benchmarks", "layer"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no such question: layer; there are layers, " in capsys.readouterr().err
+
+
+def test_budgets_are_of_questions():
+    """Each budget names a question, and a figure that the recorded answer has."""
+    recorded = {path.stem: json.loads(path.read_text(encoding="utf-8"))["figures"] for path in RESULTS}
+    for budget in budgets.BUDGETS:
+        question, _, figure = budget.figure.partition(".")
+        assert question in QUESTIONS
+        assert figure in recorded.get(question, {figure})
+
+
+def test_recorded_answers_keep_to_the_budgets():
+    """What is on record holds every budget whose breach fails the build."""
+    for path in RESULTS:
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+        assert not [verdict for verdict in budgets.judge(path.stem, figures) if verdict.fails]
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"most": 1, "least": 1}, {"most": 1, "reason": ""}, {"most": 1, "on_breach": "shrug"}],
+    ids=["no limit", "two limits", "no reason", "unknown breach"],
+)
+def test_budgets_are_complete(limits):
+    """A budget has one limit, a reason, and a consequence."""
+    with pytest.raises(ValueError, match=r"^q\.f: "):
+        budgets.Budget("q.f", **{"reason": "why", "on_breach": "fail", **limits})
+
+
+def test_a_budget_is_judged():
+    """A figure at its limit holds; above `most` and below `least` it does not."""
+    most = budgets.Budget("q.f", reason="why", on_breach="fail", most=2)
+    least = budgets.Budget("q.f", reason="why", on_breach="warn", least=2)
+    assert [most.holds(value) for value in (1, 2, 3)] == [True, True, False]
+    assert [least.holds(value) for value in (1, 2, 3)] == [False, True, True]
+    assert [budgets.Verdict(each, value).fails for each, value in ((most, 3), (least, 1))] == [True, False]
+
+
+def test_bars_are_drawn():
+    """Each number is a bar as long as it is large, with the number beside it; names are escaped."""
+    picture = ET.fromstring(chart.bars("a < b", ["one", "two"], {"x": [1.0, 2.0], "y": [None, 4.0]}))
+    bars = [
+        float(each.get("width", "0")) for each in picture.iter(f"{SVG}rect") if each.get("height") == "14"
+    ]
+    texts = ["".join(each.itertext()) for each in picture.iter(f"{SVG}text")]
+    assert bars == pytest.approx([bars[2] / 4, bars[2] / 2, bars[2]], abs=0.1)
+    assert {"a < b", "1.00", "2.00", "4.00"} <= set(texts)
+
+
+def test_curves_are_drawn():
+    """Each point is on its line, the higher the larger."""
+    curve = Curve("routes", {1: 10.0, 100: 20.0, 10_000: 40.0})
+    picture = ET.fromstring(chart.curves("growth", [curve]))
+    heights = [float(each.get("cy", "0")) for each in picture.iter(f"{SVG}circle")]
+    assert heights == sorted(heights, reverse=True)
+    assert len(heights) == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(None, "–"), (0.123, "0.12"), (9.876, "9.88"), (23.45, "23.4"), (12_345.6, "12,346")]
+)
+def test_numbers_have_the_digits_they_deserve(number, told):
+    """Three or so; a number that could not be had is a dash."""
+    assert spell(number) == told
+
+
+def test_an_answer_is_told_between_the_marks(tmp_path, monkeypatch):
+    """A page has the tables of the recorded answer, and keeps what it says around them."""
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    page = "before\n<!-- benchmark: layers -->\nold\n<!-- end of benchmark -->\nafter\n"
+    assert pages.fill(page) == page
+    answer = {
+        "machine": {"python": "CPython", "processor": "chip"},
+        "date": "today",
+        "notes": ["Noted."],
+        "curves": [],
+    }
+    answer["tables"] = [{"title": "Costs", "columns": ["a"], "rows": {"x": [1.5]}}]
+    (tmp_path / "layers.json").write_text(json.dumps(answer), encoding="utf-8")
+    told = pages.fill(page)
+    assert told.startswith("before\n<!-- benchmark: layers -->\n")
+    assert "| Costs | a |\n| --- | ---: |\n| x | 1.50 |" in told
+    assert "CPython on chip, today. Noted." in told
+    assert told.endswith("<!-- end of benchmark -->\nafter\n")
+    assert "old" not in told
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+def test_the_documentation_tells_what_is_on_record(page):
+    """No number in a page is older than the record that it comes from."""
+    text = page.read_text(encoding="utf-8")
+    assert pages.fill(text) == text
+
+
+def test_a_picture_is_of_the_table_or_of_the_curves():
+    """An answer without either has no picture."""
+    table = Table("costs", ["one"], {"x": [1.0]})
+    curve = Curve("routes", {1: 1.0, 10: 1.0})
+    assert "costs" in str(pages.draw(Answer("q", "?", picture=table)))
+    assert "routes" in str(pages.draw(Answer("q", "?", curves=[curve])))
+    assert pages.draw(Answer("q", "?")) is None
