@@ -7,6 +7,7 @@ clock time, shorten a `Retry-After`, and can be turned into endless retries by a
 
 import asyncio
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from asgi_resilience.client.matrix import DEFAULT_RULES
 
 __all__ = ("Retried", "RetryPolicy", "retry")
 
+_logger: Final = logging.getLogger("asgi_resilience.client")
+_VERSION: Final = "2.2.1"
 _DOUBLINGS: Final = 60
 """More of them overflow nothing, and exceed every cap."""
 _REMOVED: Final = "iscoroutinefunction"
@@ -146,6 +149,11 @@ def _decorating() -> Generator[None]:
         if missing:
             delattr(asyncio, _REMOVED)
 
+
+if backoff.__version__ != _VERSION:  # a fork installs itself under the same name
+    _logger.warning(
+        "backoff is %s instead of %s; retries were tested with the latter", backoff.__version__, _VERSION
+    )
 
 with _decorating():
     # Once for all calls: decorating costs several times what a retry does. backoff calls `_call.get` for each call.

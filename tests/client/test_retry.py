@@ -119,14 +119,26 @@ import asgi_resilience
 import asgi_resilience.client as client
 
 async def main():
-    failures = iter([OSError(), ConnectionError(), ConnectionError()])
-    next(failures)
+    errors = iter([ConnectionError(), None] + [OSError()] * 5)
+
     async def call():
-        error = next(failures, None)
+        error = next(errors, None)
         if error is not None:
             raise error
         return "value"
-    print(await client.Dependency("db", retry=client.RetryPolicy(base=0.001)).call(call))
+
+    policy = client.BreakerPolicy(open_for=0.01)
+    dependency = client.Dependency("db", retry=client.RetryPolicy(base=0.001), breaker=policy)
+    print(await dependency.call(call))
+    for expected in [OSError] * 5 + [client.CircuitOpen]:
+        try:
+            await dependency.call(call)
+        except expected as error:
+            assert type(error) is expected
+    await asyncio.sleep(0.02)
+    for _ in range(3):
+        await dependency.call(call)
+    print(dependency.breaker.label)
 
 asyncio.run(main())
 """
@@ -154,4 +166,11 @@ def test_later_pythons(change):
     """What Python deprecates or removes of what backoff and aiobreaker use is not missed, with warnings as errors."""
     command = [sys.executable, "-W", "error", "-c", PROGRAM.format(change=change)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "value\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "value\nclosed\n"), done.stderr
+
+
+def test_a_fork_of_backoff_is_noticed():
+    """A package that calls itself backoff, and is another version, is warned about."""
+    program = "import backoff; backoff.__version__ = '3.0.0'; import asgi_resilience.client"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "backoff is 3.0.0 instead of 2.2.1; retries were tested with the latter"
