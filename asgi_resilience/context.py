@@ -100,16 +100,20 @@ class RequestContext:
         degraded: Names of the dependencies for which a fallback answered.
         fields: What the handler has bound for the log line's `context`.
         finished: The hooks for the end have run; what happens later happens to a background task.
+        cancelled: The server took the request's task away before the response was complete.
+        counted: The metrics layer that counts this request has taken charge of it.
         logged: The access-log layer that writes this request's line has taken charge of it.
     """
 
     __slots__ = (
         "bytes_sent",
+        "cancelled",
         "client_address",
         "client_gone",
         "clock",
         "close_code",
         "complete",
+        "counted",
         "deadline",
         "degraded",
         "ended_at",
@@ -175,7 +179,7 @@ class RequestContext:
         self.exception: BaseException | None = None
         self.degraded: tuple[str, ...] = ()
         self.fields: dict[str, Any] | None = None
-        self.logged = False
+        self.cancelled = self.counted = self.logged = False
         self.finished = False
 
     def bind(self, /, **fields: Any) -> None:

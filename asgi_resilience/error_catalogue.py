@@ -162,6 +162,8 @@ class ErrorCatalogue:
         except KeyError:
             meanings = self._meanings
             meaning = next((meanings[base] for base in kind.__mro__ if base in meanings), None)
+            if meaning is None and (kind.__module__, kind.__name__) == ("trio", "TooSlowError"):
+                meaning = "REQUEST_TIMED_OUT"  # trio's word for TimeoutError, known without importing trio
             self._resolved[kind] = meaning
             return meaning
 

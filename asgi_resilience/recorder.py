@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Protocol
 
+import anyio
+
 from asgi_resilience.context import (
     KEY,
     ASGIApp,
@@ -75,6 +77,11 @@ async def observe(
     except BaseException as error:
         if record.exception is None:
             record.exception = error
+        if _is_cancellation(error) and not record.complete and not record.client_gone:
+            record.cancelled = True
+            record.error_message = (
+                "The server cancelled the request: it is shutting down, or the client has left"
+            )
         raise
     finally:
         if not record.finished:
@@ -82,6 +89,10 @@ async def observe(
         leave_request(token)
         # An exception holds its traceback, the traceback this frame, and this frame the record: cut the ring.
         record.exception = None
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return not isinstance(error, Exception) and isinstance(error, anyio.get_cancelled_exc_class())
 
 
 def ends_response(message: Message, *, trailers: bool) -> bool:
@@ -218,9 +229,7 @@ def _outcome(record: RequestContext) -> Outcome:
     if record.kind == "websocket" and status == 101:  # noqa: PLR2004 - switching protocols
         return "server_error" if record.exception is not None and not record.client_gone else "ok"
     if not record.complete:
-        if record.client_gone or (
-            record.exception is not None and not isinstance(record.exception, Exception)
-        ):
+        if record.client_gone or record.cancelled:
             return "aborted_by_client"
         return "truncated" if record.response_started else "server_error"
     return "server_error" if status is None else status_outcome(status)

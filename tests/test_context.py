@@ -170,6 +170,20 @@ async def test_a_cancelled_request_is_aborted():
         await asgi_request(observer)
     assert server.cancelled_caught
     assert observer.ends == [("aborted_by_client", None)]
+    assert observer.record.error_message.startswith("The server cancelled the request")
+
+
+@pytest.mark.anyio
+async def test_an_exit_is_no_cancellation():
+    """A handler that raises `SystemExit` has failed; nobody has left."""
+
+    async def app(scope, receive, send):
+        raise SystemExit(3)
+
+    observer = Observer(app)
+    with pytest.raises(SystemExit):
+        await asgi_request(observer)
+    assert observer.ends == [("server_error", None)]
 
 
 @pytest.mark.anyio

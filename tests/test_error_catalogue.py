@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import trio
 from starlette.exceptions import HTTPException
 
 from asgi_resilience import context, error_catalogue
@@ -320,3 +321,9 @@ def test_the_shared_catalogue_is_what_the_short_names_change():
     """`register_error` and `map_exception` are those of the shared catalogue."""
     assert error_catalogue.register_error.__self__ is error_catalogue.catalogue
     assert error_catalogue.map_exception.__self__ is error_catalogue.catalogue
+
+
+def test_trios_timeout_is_a_timeout():
+    """`trio.fail_after` raises an exception of its own, which means what `TimeoutError` means."""
+    failure = ErrorCatalogue().classify(trio.TooSlowError())
+    assert (failure.spec.code, failure.known) == ("REQUEST_TIMED_OUT", True)

@@ -63,7 +63,8 @@ class MetricsMiddleware:
             if record is None:
                 await observe(self, scope, receive, send, clock=self._clock)
                 return
-            if record.ended_at is None:
+            if record.ended_at is None and not record.counted:
+                record.counted = True
                 self._meters[record.kind].began(record)
         await self.app(scope, receive, send)
 

@@ -133,6 +133,18 @@ async def test_nothing_that_a_client_makes_up_becomes_a_tag(method, path, expect
     assert expected.items() <= sink.tags()[0].items()
 
 
+async def test_a_request_is_counted_once():
+    """Of several metrics layers around one app, as of a wrapped app that is mounted in another, the outermost counts."""
+    sink = Recorded()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    await asgi_request(MetricsMiddleware(MetricsMiddleware(app, sink=sink), sink=sink))
+    assert len(sink.of("api.requests.total")) == 1
+
+
 async def test_errors_are_counted_apart():
     """A status from 500 on counts as an error, with the same tags; one below does not."""
     sink = Recorded()
