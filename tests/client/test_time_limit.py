@@ -72,6 +72,18 @@ async def test_many_at_once():
     assert ends == [-2.0, 1.5, -4.0, 3.5, -6.0, 5.5]
 
 
+async def test_overlapping_attempts():
+    """An attempt that began while another one ran has its whole time, too."""
+    limits = TimeLimits("db", 2.0)
+    first = asyncio.create_task(attempt(limits, 9.0))
+    await asyncio.sleep(1.0)
+    second = asyncio.create_task(attempt(limits, 9.0))
+    for task, end in ((first, 2.0), (second, 3.0)):
+        with pytest.raises(AttemptTimedOut):
+            await task
+        assert asyncio.get_running_loop().time() == end
+
+
 async def test_one_within_another():
     """A limit inside of another is told apart from it."""
     loop = asyncio.get_running_loop()
