@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial, wraps
 from random import random
 from time import perf_counter
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from asgi_resilience.client.breaker import PolicyBreaker
 from asgi_resilience.client.budget import RetryBudget
@@ -183,6 +183,16 @@ class Dependency:
             else type(breaker.last_error).__qualname__,
             waiting=self.gate.waiting + len(self.sleepers),
         )
+
+    async def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
+        """What its circuit breaker says, for the health layer: asks nobody.
+
+        Unhealthy only while calls are rejected for some more time. Then it is degraded, so that a service that gets no
+        traffic while it is unhealthy gets some again: only calls can close the circuit.
+        """
+        if self.breaker is not None and self.breaker.retry_after() > 0:
+            return "unhealthy"
+        return "healthy" if self.status().healthy else "degraded"
 
     async def aclose(self) -> None:
         """Shut down: whoever waits for a retry or at the gate gets its error now, and there are no retries any more.

@@ -131,6 +131,35 @@ async def test_one_failed_probe_opens_it_again(breaker):
     assert isinstance(breaker.last_error, TimeoutError)
 
 
+@pytest.mark.parametrize(
+    ("close_after", "outcomes", "label"),
+    [
+        (1, "S", "closed"),
+        (1, "F", "open"),
+        (2, "S", "half_open"),
+        (2, "SS", "closed"),
+        (2, "SF", "open"),
+        (3, "SSS", "closed"),
+        (3, "SSF", "open"),
+        (3, "SNSAS", "closed"),
+        (3, "NNNNAAAA", "half_open"),
+        (3, "NSF", "open"),
+        (5, "SSSS", "half_open"),
+    ],
+)
+async def test_probes(clock, close_after, outcomes, label):
+    """Thresholds and outcomes of probes, as other breakers publish them: success, failure, neutral, a mere answer."""
+    policy = BreakerPolicy(close_after=close_after)
+    breaker = PolicyBreaker("db", policy, judge=judge, clock=clock)
+    breaker.half_open()
+    for outcome in outcomes:
+        if outcome == "S":
+            await breaker.call_async(succeed)
+        else:
+            await failing(breaker, error={"F": OSError, "N": NeutralError, "A": MissingError}[outcome])
+    assert breaker.label == label
+
+
 async def test_closed_again_it_starts_from_nothing(breaker):
     """What happened before the circuit opened no longer counts when it is closed again."""
     await failing(breaker, 5)

@@ -204,6 +204,21 @@ async def test_the_status_counts(make):
     assert dependency.status().waiting == 0
 
 
+async def test_its_health(make):
+    """Unhealthy while calls are rejected; degraded once probes may go out, since only traffic can close the circuit."""
+    dependency = make("db", retry=None)
+    assert await dependency.health() == "healthy"
+    dependency.breaker.open()
+    assert await dependency.health() == "unhealthy"
+    await asyncio.sleep(30.0)
+    assert await dependency.health() == "degraded"
+    await dependency.call(FailingDependency("value"))
+    assert (dependency.breaker.label, await dependency.health()) == ("half_open", "degraded")
+    dependency.breaker.metrics_only()
+    assert await dependency.health() == "healthy"
+    assert await make("other", breaker=None).health() == "healthy"
+
+
 async def test_without_a_breaker(make):
     """`breaker=None` never rejects."""
     dependency = make("db", breaker=None, retry=None)
