@@ -1,14 +1,15 @@
 """What the tests of the client share: virtual time on asyncio, and a dependency whose events are kept."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from asgi_resilience.client import Dependency, Event
+from asgi_resilience.client.breaker import PolicyBreaker
 from asgi_resilience.context import RequestContext
 from asgi_resilience.testing import virtual_time
+from tests.client.breakers import judge
 
 
 @pytest.fixture
@@ -55,6 +56,13 @@ class Clock:
         return self.now
 
 
-def now() -> float:
-    """The event loop's clock."""
-    return asyncio.get_running_loop().time()
+@pytest.fixture
+def emitted():
+    """What the breaker has said."""
+    return []
+
+
+@pytest.fixture
+def breaker(clock, emitted):
+    """A breaker of the default policy."""
+    return PolicyBreaker("db", judge=judge, emit=emitted.append, clock=clock)
