@@ -1,0 +1,46 @@
+"""What was measured between two flushes, and who gets to see it.
+
+The request path only adds to sums; everything else (DogStatsD, the in-process windows, error budgets) reads a `Batch`
+once per flush, away from any request.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from asgi_resilience.metric_sink import Tags
+
+__all__ = ("Batch", "Exporter", "Series")
+
+Series = tuple[str, Tags]
+"""A metric's name and its tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The numbers of one interval; they belong to whoever exports them and must not be changed.
+
+    Attributes:
+        at: Seconds since the epoch, when the interval ended.
+        seconds: Its length, by a monotonic clock.
+        counters: What each counter grew by.
+        gauges: The last value of each gauge that was set.
+        histograms: The observations of each, in the order in which they came; durations in milliseconds.
+    """
+
+    at: float
+    seconds: float
+    counters: Mapping[Series, float]
+    gauges: Mapping[Series, float]
+    histograms: Mapping[Series, Sequence[float]]
+
+
+class Exporter(Protocol):
+    """Takes each batch somewhere."""
+
+    def export(self, batch: Batch, /) -> None:
+        """Take one batch; called on the event loop between requests, so it must not block.
+
+        What it raises is counted and reported once, and keeps no other exporter from its batch.
+        """
+        ...
