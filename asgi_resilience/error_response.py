@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import ceil, isfinite
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,8 +20,9 @@ from asgi_resilience.accept import asks_for
 from asgi_resilience.context import KEY, Message, RequestContext, Scope, Send, status_outcome
 from asgi_resilience.error_catalogue import ErrorCatalogue, Failure, catalogue
 from asgi_resilience.error_specs import ErrorSpec, standard_phrase
+from asgi_resilience.retry_after import parse_retry_after
 
-__all__ = ("ErrorRenderer", "retry_after_seconds")
+__all__ = ("ErrorRenderer",)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -158,7 +158,7 @@ class ErrorRenderer:
 
     def _header_seconds(self, failure: Failure) -> float | None:
         value = next((value for name, value in _encoded(failure) if name == b"retry-after"), None)
-        return None if value is None else retry_after_seconds(value, self.now())
+        return None if value is None else parse_retry_after(value.decode("latin-1"), now=self.now())
 
     def _body(self, scope: Scope, failure: Failure, *, problem: bool) -> bytes:
         record: RequestContext | None = scope.get(KEY)
@@ -210,17 +210,6 @@ def _title(spec: ErrorSpec) -> str:
 
 def _dumps(content: dict[str, Any]) -> bytes:
     return orjson.dumps(content, default=_marker, option=orjson.OPT_NON_STR_KEYS)
-
-
-def retry_after_seconds(value: bytes, now: float) -> float | None:
-    """What a `Retry-After` field asks for, in seconds from `now`, or None when it is malformed (RFC 9110 §10.2.3)."""
-    text = value.decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), float(_LONGEST_DELAY))
-    try:
-        return parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
 
 
 def _is_delay(after: object) -> bool:

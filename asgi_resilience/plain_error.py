@@ -12,8 +12,9 @@ from typing import Final
 
 from asgi_resilience.context import Message, Scope, Send
 from asgi_resilience.error_catalogue import Failure
-from asgi_resilience.error_response import ErrorRenderer, retry_after_seconds
+from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.error_specs import is_error_status, standard_phrase
+from asgi_resilience.retry_after import parse_retry_after
 
 __all__ = ("PlainError",)
 
@@ -127,7 +128,9 @@ class PlainError:
     def _failure(self) -> Failure:
         spec = self._errors.catalogue.for_status(self._start["status"])
         after = _value(self._start["headers"], b"retry-after")
-        seconds = None if after is None else retry_after_seconds(after, self._errors.now())
+        seconds = (
+            None if after is None else parse_retry_after(after.decode("latin-1"), now=self._errors.now())
+        )
         return Failure(spec, spec.message, details=self._details(), retry_after=seconds)
 
     def _details(self) -> str | None:

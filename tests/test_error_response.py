@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from asgi_resilience.context import KEY, RequestContext
 from asgi_resilience.error_catalogue import ErrorCatalogue, Failure
-from asgi_resilience.error_response import ErrorRenderer, retry_after_seconds
+from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.error_specs import STANDARD, ErrorSpec
 from asgi_resilience.errors import AppError, NotFound, RateLimitExceeded, ServiceUnavailable
 
@@ -271,22 +271,6 @@ def test_a_message_with_seconds_needs_no_429():
     for seconds, told in ((None, 1), (7, 7)):
         error = AppError(code="EXPORT_STILL_RUNNING", retry_after=seconds)
         assert delay_of(error, renderer)[1] == f"Wait {told} s {{x}} {{0}}"
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (b"0", 0.0),
-        (b" 5 ", 5.0),
-        (b"Mon, 23 Nov 2026 14:30:10 GMT", 10.0),
-        (b"x", None),
-        (b"", None),
-        (b"\xff", None),
-    ],
-)
-def test_the_retry_after_field(value, seconds):
-    """Delay-seconds or a date; None for anything else."""
-    assert retry_after_seconds(value, int(NOW)) == seconds
 
 
 # ------------------------------------------------------------------------------------------------- problem+json

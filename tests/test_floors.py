@@ -27,7 +27,7 @@ FLOORS = (
             "metric_sink",
             "paths",
         ),
-        *("quota.gcra", "slo", "timeouts", "traceparent"),
+        *("quota.gcra", "retry_after", "slo", "timeouts", "traceparent"),
     ),
     ("context", "error_specs", "logs.redaction", "quota", "route"),
     ("error_catalogue", "logs", "peers", "recorder", "request_headers", "telemetry"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from asgi_resilience.client.retry_after import parse_retry_after
+from asgi_resilience.retry_after import parse_retry_after
 
 __all__ = ("Facts", "causes", "facts_of")
 

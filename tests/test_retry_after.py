@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_resilience.client.retry_after import parse_http_date, parse_retry_after
+from asgi_resilience.retry_after import parse_http_date, parse_retry_after
 
 NOON = datetime(2026, 6, 3, 12, 0, 0, tzinfo=UTC).timestamp()
 
