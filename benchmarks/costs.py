@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from statistics import median
 
 from asgi_resilience.context import ASGIApp
 from benchmarks import instructions
 from benchmarks.answer import Answer
 from benchmarks.subject import UNIT_LAYERS, no_ops, pausing, request_of
-from benchmarks.timing import BURST, Effort, Request, Samples, per_request, quartiles
+from benchmarks.timing import BURST, Effort, Request, Samples, found, per_request, quartiles
 
 __all__ = ("BARE", "UNIT", "Costs", "baselines", "measure", "steps")
 
@@ -42,6 +41,10 @@ class Costs:
         """What `more` costs above `less`."""
         return median(self.each(more, less))
 
+    def cell(self, more: str, less: str = BARE) -> float | None:
+        """The same for a table; None where one of them was left out."""
+        return self.of(more, less) if {more, less} <= self.samples.keys() else None
+
     def spread(self, more: str) -> str:
         """Where half of the rounds are."""
         low, _, high = quartiles(self.each(more))
@@ -49,8 +52,8 @@ class Costs:
 
 
 def steps(effort: Effort) -> int:
-    """How often `measure` reports progress."""
-    return effort.rounds * len(effort.loops) + 1
+    """How often `measure` reports progress, at least."""
+    return effort.rounds * len(effort.loops)
 
 
 def measure(
@@ -58,36 +61,36 @@ def measure(
     effort: Effort,
     progress: Callable[[], None],
     answer: Answer,
-    *,
-    of_interest: str,
+    *essential: str,
+    count: bool = True,
     counted: int = instructions.RUN,
     burst: int = BURST,
 ) -> Mapping[str, Costs]:
     """The costs by each of the scales: on each event loop, and by instructions where they can be counted.
 
     Args:
-        subjects: `module:function`; the function returns the requests by name, the baselines among them.
+        subjects: As `timing.found` takes them; the baselines are among them.
         effort: How long.
         progress: Told of each round.
         answer: Notes about the measurement are added to it.
-        of_interest: The subject whose spread the notes tell.
+        essential: The subjects that are measured even when it shall be quick; the notes tell the spread of the first.
+        count: Whether instructions are counted at all.
         counted: How many requests the shorter of the two runs has whose instructions are counted.
         burst: How many requests are open at once.
     """
-    module, _, function = subjects.partition(":")
+    known = found(subjects)
+    names = [name for name in (BARE, UNIT, *essential) if name in known] if effort.quick else [*known]
     scales: dict[str, Costs] = {}
     for loop in effort.loops:
-        scales[loop] = costs = Costs(
-            per_request(getattr(import_module(module), function)(), loop, effort, progress, burst)
-        )
+        scales[loop] = costs = Costs(per_request(subjects, loop, effort, progress, burst, names))
         answer.notes.append(
-            f"{loop}: half of the rounds have the {of_interest} at {costs.spread(of_interest)};"
+            f"{loop}: half of the rounds have the {essential[0]} at {costs.spread(essential[0])};"
             f" a no-op layer took {costs.unit * 1e6:.2f} µs of CPU in this run."
         )
-    reason = instructions.why_not()
+    reason = instructions.why_not() if count else "that takes too long for a quick answer"
     if reason is None:
-        counted = instructions.count(subjects, "asyncio", counted, burst)
-        scales["instructions"] = costs = Costs({name: [number] for name, number in counted.items()})
+        numbers = instructions.count(subjects, names, run=counted, burst=burst)
+        scales["instructions"] = costs = Costs({name: [number] for name, number in numbers.items()})
         answer.notes.append(f"instructions: a no-op layer is {costs.unit:,.0f} of them.")
     else:
         answer.notes.append(f"Instructions were not counted: {reason}.")

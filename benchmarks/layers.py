@@ -9,7 +9,6 @@ from asgi_resilience import stack
 from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send
 from asgi_resilience.recorder import observe
 from benchmarks.answer import Answer, Table
-from benchmarks.command import main
 from benchmarks.costs import baselines, measure, steps
 from benchmarks.subject import (
     build,
@@ -84,13 +83,13 @@ def garbage() -> float:
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
     """Measure."""
     found = Answer("layers", QUESTION)
-    scales = measure("benchmarks.layers:subjects", effort, progress, found, of_interest=WHOLE)
+    scales = measure("benchmarks.layers:subjects", effort, progress, found, WHOLE)
     found.tables.append(
         Table(
             "In no-op layers: alone around the app",
             [*scales],
             {
-                name: [costs.of(name) for costs in scales.values()]
+                name: [costs.cell(name) for costs in scales.values()]
                 for name in [SEVEN, RECORD, *names(), WHOLE]
             },
         )
@@ -99,7 +98,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         Table(
             "In no-op layers: what the whole stack saves without the layer",
             [*scales],
-            {name: [costs.of(WHOLE, without(name)) for costs in scales.values()] for name in names()},
+            {name: [costs.cell(WHOLE, without(name)) for costs in scales.values()] for name in names()},
         )
     )
     found.picture = replace(
@@ -112,4 +111,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("layers")

@@ -16,13 +16,13 @@ from asgi_resilience.logs.setup import SinkHandler
 from asgi_resilience.logs.sink import LogSink, default_sink, set_default_sink
 from benchmarks import assembly, instructions
 from benchmarks.answer import PACKAGES, Answer, Table
-from benchmarks.command import main
 from benchmarks.subject import everything, http_scope, request_of
 from benchmarks.timing import BURST, Effort, Request, per_request
 
 __all__ = ("QUESTION", "answer", "steps", "subjects")
 
 QUESTION = "What does a log line cost, and what happens to requests when nobody reads the log?"
+SUBJECTS = "benchmarks.log_lines:subjects"
 NOTHING, BASE = "nothing", "orjson and one write"
 REQUEST, RECORD = "asgi_resilience, of a request", "asgi_resilience, of a logging record"
 LINES = 100  # that are written in the place of one request, so that its own cost vanishes
@@ -109,10 +109,10 @@ def steps(effort: Effort) -> int:
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
     """Measure, on asyncio."""
     found = Answer("log_lines", QUESTION, packages=(*PACKAGES, "structlog", "python-json-logger"))
-    scales = {"CPU time": per_request(subjects(), "asyncio", effort.scaled(1 / 10), progress, 10)}
-    reason = instructions.why_not()
+    scales = {"CPU time": per_request(SUBJECTS, "asyncio", effort.scaled(1 / 10), progress, 10)}
+    reason = "that takes too long for a quick answer" if effort.quick else instructions.why_not()
     if reason is None:
-        counted = instructions.count("benchmarks.log_lines:subjects", "asyncio", 10, 10)
+        counted = instructions.count(SUBJECTS, run=10, burst=10)
         scales["instructions"] = {name: [number] for name, number in counted.items()}
     else:
         found.notes.append(f"Instructions were not counted: {reason}.")
@@ -176,4 +176,6 @@ def _stalled(effort: Effort, progress: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("log_lines")

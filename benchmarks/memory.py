@@ -9,7 +9,6 @@ from statistics import median
 from typing import Any
 
 from benchmarks.answer import Answer, Table
-from benchmarks.command import main
 from benchmarks.timing import Effort
 
 __all__ = ("QUESTION", "answer", "steps")
@@ -100,4 +99,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("memory")

@@ -8,8 +8,7 @@ from asgi_resilience import ErrorEnvelopeMiddleware, stack
 from asgi_resilience.context import ASGIApp, Receive, Scope, Send
 from benchmarks import assembly
 from benchmarks.answer import PACKAGES, Answer, Table
-from benchmarks.command import main
-from benchmarks.costs import baselines, measure, steps
+from benchmarks.costs import Costs, baselines, measure, steps
 from benchmarks.subject import build, everything_on, log_to_nowhere, name_of, pausing, request_of
 from benchmarks.timing import Effort, Request
 
@@ -61,16 +60,19 @@ def subjects() -> dict[str, Request]:
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
     """Measure."""
     found = Answer("peers", QUESTION, packages=(*PACKAGES, *assembly.PACKAGES))
-    scales = measure("benchmarks.peers:subjects", effort, progress, found, of_interest=WHOLE)
+    scales = measure(
+        "benchmarks.peers:subjects", effort, progress, found, WHOLE, ASSEMBLY, BASE, count=not effort.quick
+    )
     table = Table(
         "In no-op layers, and in multiples of the layer of ours that does the same",
         [column for scale in scales for column in (scale, "× ours")],
     )
     measured = next(iter(scales.values())).samples
+    installed = assembly.peers().keys() | assembly.error_handlers().keys()
     for theirs, ours in RIVALS.items():
-        if theirs in measured:
-            costs = [(costs.of(theirs), costs.of(ours)) for costs in scales.values()]
-            table.rows[theirs] = [number for cost, own in costs for number in (cost, cost / own)]
+        if theirs in installed:
+            cells = [(costs.cell(theirs), _times(costs, theirs, ours)) for costs in scales.values()]
+            table.rows[theirs] = [number for pair in cells for number in pair]
         else:
             found.notes.append(f"Not installed, so not measured: {theirs}.")
     table.rows[WHOLE] = [number for costs in scales.values() for number in (costs.of(WHOLE), None)]
@@ -79,7 +81,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         "The same work, in no-op layers",
         [*scales],
         {
-            name: [costs.of(name) for costs in scales.values()]
+            name: [costs.cell(name) for costs in scales.values()]
             for name in [*RIVALS, WHOLE]
             if name in measured
         },
@@ -91,5 +93,12 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     return found
 
 
+def _times(costs: Costs, theirs: str, ours: str) -> float | None:
+    cost, own = costs.cell(theirs), costs.cell(ours)
+    return None if cost is None or own is None else cost / own
+
+
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("peers")

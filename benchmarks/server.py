@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from benchmarks.answer import PACKAGES, Answer, Table
-from benchmarks.command import main
 from benchmarks.load import Load, generator, press
 from benchmarks.served import APPS
 from benchmarks.timing import Effort
@@ -147,4 +146,6 @@ def _table(turns: dict[str, Turns]) -> Table:
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("server")

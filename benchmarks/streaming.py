@@ -6,7 +6,6 @@ from functools import partial
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.answer import Answer, Table
-from benchmarks.command import main
 from benchmarks.costs import BARE, UNIT, measure
 from benchmarks.costs import steps as steps_of_one
 from benchmarks.subject import (
@@ -27,7 +26,7 @@ WHOLE = "whole stack"
 CHUNK = bytes(64 * 1024)
 EVENT = b'data: {"price": 41.5}\n\n'
 CHUNKS, EVENTS = 16_384, 10_000  # 1 GiB, and a day of a quiet feed
-OPEN = 4  # at once
+OPEN = 2  # at once
 MEASURED = 1000  # messages of one response while time is taken: enough to make the response's own cost vanish
 
 
@@ -100,7 +99,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     table = Table("A message through the whole stack, in messages through a no-op layer", [])
     for name, what in ("chunks", "chunk of 64 KiB"), ("events", "event of 23 bytes, in a turn of its own"):
         spec = f"benchmarks.streaming:{name}"
-        scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, counted=OPEN, burst=OPEN)
+        scales = measure(spec, _effort(effort), progress, found, WHOLE, counted=OPEN, burst=OPEN)
         table.columns = [*scales]
         table.rows[what] = [costs.of(WHOLE) for costs in scales.values()]
         for scale, costs in scales.items():
@@ -116,4 +115,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("streaming")

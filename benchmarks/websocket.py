@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
 from benchmarks.answer import Answer, Table
-from benchmarks.command import main
 from benchmarks.costs import BARE, UNIT, measure
 from benchmarks.costs import steps as steps_of_one
 from benchmarks.subject import UNIT_LAYERS, everything, http_scope, log_to_nowhere, no_ops, send
@@ -14,7 +13,7 @@ __all__ = ("QUESTION", "answer", "steps", "subjects")
 
 QUESTION = "What does a message over a websocket cost?"
 WHOLE = "whole stack"
-OPEN = 4  # at once
+OPEN = 2  # at once
 MEASURED = 1000  # messages each way: enough to make the connection's own cost vanish
 
 
@@ -67,7 +66,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     """Measure."""
     found = Answer("websocket", QUESTION)
     spec = "benchmarks.websocket:subjects"
-    scales = measure(spec, _effort(effort), progress, found, of_interest=WHOLE, counted=OPEN, burst=OPEN)
+    scales = measure(spec, _effort(effort), progress, found, WHOLE, counted=OPEN, burst=OPEN)
     found.tables.append(
         Table(
             "A question and its answer through the whole stack, in those through a no-op layer",
@@ -83,4 +82,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("websocket")

@@ -15,7 +15,7 @@ from asgi_resilience.testing import captured_logs
 from benchmarks import assembly, budgets, chart, instructions, load, pages, server
 from benchmarks.answer import Answer, Curve, Table, spell
 from benchmarks.command import QUESTIONS, main
-from benchmarks.costs import BARE, UNIT, Costs, baselines
+from benchmarks.costs import BARE, UNIT, Costs
 from benchmarks.subject import (
     CountingSink,
     everything,
@@ -118,7 +118,7 @@ def test_every_request_is_a_task_of_its_own():
 @pytest.mark.parametrize("loop", TINY.loops)
 def test_every_round_has_a_sample_of_each(loop):
     """Each subject has one turn in each round."""
-    samples = per_request(baselines(hello), loop, TINY)
+    samples = per_request("benchmarks.costs:baselines", loop, TINY)
     assert {name: len(each) for name, each in samples.items()} == {BARE: 3, UNIT: 3}
 
 
@@ -138,7 +138,7 @@ def test_a_single_sample_has_no_spread():
 @pytest.mark.skipif(instructions.why_not() is not None, reason=str(instructions.why_not()))
 def test_instructions_are_counted():
     """A no-op layer is some thousand instructions, whatever else the machine does."""
-    counted = instructions.count("benchmarks.costs:baselines", "asyncio", BURST, BURST)
+    counted = instructions.count("benchmarks.costs:baselines", run=BURST)
     costs = Costs({name: [number] for name, number in counted.items()})
     assert 1000 < costs.unit < 20_000
 
