@@ -24,6 +24,7 @@ FLOORS = (
             "health_check",
             "logs.output",
             "logs.patterns",
+            "metric_names",
             "metric_sink",
             "paths",
         ),

@@ -18,6 +18,14 @@ from asgi_resilience.client.events import (
     StateChanged,
 )
 from asgi_resilience.client.gate import RateLimited
+from asgi_resilience.metric_names import (
+    OUTBOUND_BREAKER_STATE,
+    OUTBOUND_CALLS,
+    OUTBOUND_DURATION,
+    OUTBOUND_FALLBACKS,
+    OUTBOUND_REJECTED,
+    OUTBOUND_RETRIES,
+)
 from asgi_resilience.metric_sink import MetricSink, Tags
 
 __all__ = ("CallOutcome", "EventMetrics", "outcome_of")
@@ -63,20 +71,20 @@ class EventMetrics:
     def call(self, outcome: CallOutcome, seconds: float) -> None:
         """A call has ended."""
         tags = self._with(outcome)
-        self._sink.increment("outbound.calls", 1, tags)
-        self._sink.histogram("outbound.duration", seconds * 1000, tags)
+        self._sink.increment(OUTBOUND_CALLS.name, 1, tags)
+        self._sink.histogram(OUTBOUND_DURATION.name, seconds * 1000, tags)
 
     def event(self, event: Event) -> None:
         """Something has happened to a call."""
         match event:
             case RetryScheduled():
-                self._sink.increment("outbound.retries", 1, self._tags)
+                self._sink.increment(OUTBOUND_RETRIES.name, 1, self._tags)
             case StateChanged():
-                self._sink.gauge("outbound.breaker.state", _STATES[event.new], self._tags)
+                self._sink.gauge(OUTBOUND_BREAKER_STATE.name, _STATES[event.new], self._tags)
             case Rejected():
-                self._sink.increment("outbound.rejected", 1, self._with(event.reason))
+                self._sink.increment(OUTBOUND_REJECTED.name, 1, self._with(event.reason))
             case FallbackUsed():
-                self._sink.increment("outbound.fallbacks", 1, self._with(event.fallback))
+                self._sink.increment(OUTBOUND_FALLBACKS.name, 1, self._with(event.fallback))
             case _:
                 pass
 

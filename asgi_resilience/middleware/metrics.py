@@ -5,7 +5,9 @@ from math import inf
 from time import perf_counter
 from typing import Final
 
+from asgi_resilience import metric_names as names
 from asgi_resilience.context import KEY, ASGIApp, Receive, RequestContext, Scope, Send, report_failure
+from asgi_resilience.metric_names import Metric
 from asgi_resilience.metric_sink import NULL, MetricSink, Tags
 from asgi_resilience.recorder import observe
 
@@ -47,8 +49,20 @@ class MetricsMiddleware:
         self._meters: dict[str, _Meter] | None = None
         if sink is not NULL:
             self._meters = {
-                "http": _Meter(sink, "api.requests"),
-                "websocket": _Meter(sink, "websocket.connections"),
+                "http": _Meter(
+                    sink,
+                    names.API_REQUESTS_TOTAL,
+                    names.API_REQUESTS_ERRORS,
+                    names.API_REQUESTS_DURATION,
+                    names.API_REQUESTS_IN_FLIGHT,
+                ),
+                "websocket": _Meter(
+                    sink,
+                    names.WEBSOCKET_CONNECTIONS_TOTAL,
+                    names.WEBSOCKET_CONNECTIONS_ERRORS,
+                    names.WEBSOCKET_CONNECTIONS_DURATION,
+                    names.WEBSOCKET_CONNECTIONS_IN_FLIGHT,
+                ),
             }
 
     @property
@@ -76,13 +90,13 @@ class _Meter:
     requests come: two calls for each request would cost more than all the rest.
     """
 
-    def __init__(self, sink: MetricSink, prefix: str) -> None:
+    def __init__(
+        self, sink: MetricSink, total: Metric, errors: Metric, duration: Metric, in_flight: Metric
+    ) -> None:
         self.in_flight = 0
         self._sink = sink
-        self._total = f"{prefix}.total"
-        self._errors = f"{prefix}.errors"
-        self._duration = f"{prefix}.duration"
-        self._gauge = f"{prefix}.in_flight"
+        self._total, self._errors, self._duration = total.name, errors.name, duration.name
+        self._gauge = in_flight.name
         self._fewest, self._most, self._due = 0, 0, -inf
         self._known: dict[tuple[object, ...], tuple[Tags, bool]] = {}
         self._hook = self._ended  # bound once, not for every request

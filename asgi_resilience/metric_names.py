@@ -1,0 +1,118 @@
+"""Every metric that this library emits: its name, kind, unit, tags and meaning.
+
+The code emits from these constants, the tables of the documentation are checked against them, and dashboards and
+monitors are built from them, so a name stands in one place.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = ("METRICS", "Kind", "Metric")
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is known of one metric before it is emitted.
+
+    Attributes:
+        name: As it goes out, in Datadog's form; Prometheus gets underscores for the dots.
+        kind: How its numbers add up. A histogram is sent as DogStatsD's `distribution` where that is asked for.
+        unit: Of its numbers, by Datadog's name of the unit.
+        tags: The keys of its tags; those in `optional` are left out where there is nothing to say.
+        description: What it tells, in one sentence.
+        optional: The keys that not every series has.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    tags: tuple[str, ...]
+    description: str
+    optional: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------------------- inbound
+
+_ENDPOINT: Final = ("method", "route")
+_REQUEST: Final = (*_ENDPOINT, "status", "status_class", "outcome", "error_code")
+_CODE: Final = ("error_code",)
+
+API_REQUESTS_TOTAL: Final = Metric(
+    "api.requests.total", "counter", "request", _REQUEST, "Requests that have ended.", _CODE
+)
+API_REQUESTS_ERRORS: Final = Metric(
+    "api.requests.errors", "counter", "request", _REQUEST, "Those that count as errors.", _CODE
+)
+API_REQUESTS_DURATION: Final = Metric(
+    "api.requests.duration", "histogram", "millisecond", _REQUEST, "Until the last byte was sent.", _CODE
+)
+API_REQUESTS_BY_ENDPOINT: Final = Metric(
+    "api.requests.by_endpoint", "counter", "request", _ENDPOINT, "Traffic of each endpoint."
+)
+API_REQUESTS_IN_FLIGHT: Final = Metric(
+    "api.requests.in_flight", "gauge", "request", (), "Requests that are being served."
+)
+WEBSOCKET_CONNECTIONS_TOTAL: Final = Metric(
+    "websocket.connections.total", "counter", "connection", _REQUEST, "Connections that have ended.", _CODE
+)
+WEBSOCKET_CONNECTIONS_ERRORS: Final = Metric(
+    "websocket.connections.errors", "counter", "connection", _REQUEST, "Those that count as errors.", _CODE
+)
+WEBSOCKET_CONNECTIONS_DURATION: Final = Metric(
+    "websocket.connections.duration",
+    "histogram",
+    "millisecond",
+    _REQUEST,
+    "From the handshake to the end.",
+    _CODE,
+)
+WEBSOCKET_CONNECTIONS_BY_ENDPOINT: Final = Metric(
+    "websocket.connections.by_endpoint", "counter", "connection", _ENDPOINT, "Connections to each endpoint."
+)
+WEBSOCKET_CONNECTIONS_IN_FLIGHT: Final = Metric(
+    "websocket.connections.in_flight", "gauge", "connection", (), "Connections that are open."
+)
+
+# ------------------------------------------------------------------------------------------------------------ outbound
+
+_DEPENDENCY: Final = ("dependency",)
+_CALL: Final = (*_DEPENDENCY, "outcome")
+
+OUTBOUND_CALLS: Final = Metric("outbound.calls", "counter", "request", _CALL, "Calls that have ended.")
+OUTBOUND_DURATION: Final = Metric(
+    "outbound.duration", "histogram", "millisecond", _CALL, "Of a call, its retries included."
+)
+OUTBOUND_RETRIES: Final = Metric(
+    "outbound.retries", "counter", "attempt", _DEPENDENCY, "Attempts after the first."
+)
+OUTBOUND_REJECTED: Final = Metric(
+    "outbound.rejected", "counter", "request", _CALL, "Calls that were not made; the outcome is the reason."
+)
+OUTBOUND_FALLBACKS: Final = Metric(
+    "outbound.fallbacks", "counter", "request", _CALL, "Answers of a fallback; the outcome is its kind."
+)
+OUTBOUND_BREAKER_STATE: Final = Metric(
+    "outbound.breaker.state", "gauge", "", _DEPENDENCY, "0 closed, 1 half open, 2 open."
+)
+
+# ------------------------------------------------------------------------------------------------- the pipeline itself
+
+METRICS_FOLDED: Final = Metric(
+    "asgi_resilience.metrics.folded",
+    "counter",
+    "item",
+    (),
+    "Numbers counted under the tag `overflow:true`, as there were too many combinations of tags.",
+)
+METRICS_DROPPED: Final = Metric(
+    "asgi_resilience.metrics.dropped_packets",
+    "counter",
+    "packet",
+    (),
+    "Packets that the DogStatsD agent did not take.",
+)
+
+METRICS: Final = {each.name: each for each in tuple(globals().values()) if isinstance(each, Metric)}
+"""All of the above, by name."""
