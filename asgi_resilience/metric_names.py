@@ -97,6 +97,84 @@ OUTBOUND_BREAKER_STATE: Final = Metric(
     "outbound.breaker.state", "gauge", "", _DEPENDENCY, "0 closed, 1 half open, 2 open."
 )
 
+# ------------------------------------------------------------------------------------------------------- error budgets
+
+_OBJECTIVE: Final = ("slo",)
+
+SLO_BUDGET_REMAINING: Final = Metric(
+    "slo.budget_remaining",
+    "gauge",
+    "fraction",
+    _OBJECTIVE,
+    "What is left of the budget, 1 to 0; negative when overspent.",
+)
+SLO_BURN_RATE: Final = Metric(
+    "slo.burn_rate", "gauge", "", (*_OBJECTIVE, "window"), "How many times as fast as allowed it is spent."
+)
+SLO_POLICY_STATE: Final = Metric(
+    "slo.policy_state", "gauge", "", _OBJECTIVE, "0 normal, 1 slow down, 2 freeze."
+)
+SLO_ALERT_ACTIVE: Final = Metric(
+    "slo.alert_active",
+    "gauge",
+    "",
+    (*_OBJECTIVE, "alert"),
+    "1 while the alert of that long window is active.",
+)
+
+# ----------------------------------------------------------------------------------------------------- fault injection
+
+FAULTS_INJECTED: Final = Metric(
+    "faults.injected", "counter", "fault", ("fault", "target"), "Faults that were made on purpose."
+)
+
+# --------------------------------------------------------------------------------------------------------- application
+
+_TIMED: Final = ("outcome", "error")
+
+PREDICTIONS_GENERATED: Final = Metric(
+    "predictions.generated", "counter", "item", ("sport", "model"), "Predictions made.", ("sport", "model")
+)
+PREDICTIONS_CACHE_HIT_RATE: Final = Metric(
+    "predictions.cache_hit_rate",
+    "gauge",
+    "fraction",
+    (),
+    "Share of the last lookups that the cache answered.",
+)
+MODELS_INFERENCE_DURATION: Final = Metric(
+    "models.inference_duration",
+    "histogram",
+    "millisecond",
+    ("model", *_TIMED),
+    "Of one inference.",
+    ("model", "error"),
+)
+FEATURES_COMPUTATION_DURATION: Final = Metric(
+    "features.computation_duration",
+    "histogram",
+    "millisecond",
+    ("feature", *_TIMED),
+    "Of computing the features of one prediction.",
+    ("feature", "error"),
+)
+DATABASE_QUERY_DURATION: Final = Metric(
+    "database.query_duration",
+    "histogram",
+    "millisecond",
+    ("database", "operation", *_TIMED),
+    "Of one query.",
+    ("database", "operation", "error"),
+)
+DATABASE_CONNECTIONS_ACTIVE: Final = Metric(
+    "database.connections.active",
+    "gauge",
+    "connection",
+    ("database",),
+    "Connections of the pool that are in use.",
+    ("database",),
+)
+
 # ------------------------------------------------------------------------------------------------- the pipeline itself
 
 METRICS_FOLDED: Final = Metric(

@@ -17,6 +17,6 @@ def process_sink() -> MetricSink:
 
 def set_process_sink(sink: MetricSink) -> MetricSink:
     """Send these numbers to `sink`; returns the one before."""
-    global _sink  # noqa: PLW0603 - one process, one sink
+    global _sink
     before, _sink = _sink, sink
     return before
