@@ -2,13 +2,31 @@
 
 from typing import TYPE_CHECKING, Any
 
+from asgi_resilience.client.clock import loop_time
 from asgi_resilience.client.events import FallbackUsed
 from asgi_resilience.context import Message, RequestContext, current_request
 
 if TYPE_CHECKING:
     from asgi_resilience.client.call import Call
 
-__all__ = ("mark_degraded",)
+__all__ = ("FallbackUse", "mark_degraded")
+
+
+class FallbackUse:
+    """When a fallback last answered for a dependency, or for a variant of it."""
+
+    __slots__ = ("_at",)
+
+    def __init__(self) -> None:
+        self._at = float("-inf")
+
+    def note(self) -> None:
+        """It answers now."""
+        self._at = loop_time()
+
+    def age(self) -> float:
+        """Seconds since then; infinity: it never did."""
+        return loop_time() - self._at
 
 
 def mark_degraded(call: "Call[Any]", fallback: object, error: Exception | None) -> None:
@@ -18,6 +36,7 @@ def mark_degraded(call: "Call[Any]", fallback: object, error: Exception | None) 
     """
     name = call.dependency.name
     call.degraded = True
+    call.dependency.fallback_use.note()
     call.dependency.emit(FallbackUsed(name, type(fallback).__name__, error))
     record = current_request()
     if record is None or name in record.degraded:

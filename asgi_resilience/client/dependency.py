@@ -19,6 +19,7 @@ from asgi_resilience.client.breaker import PolicyBreaker
 from asgi_resilience.client.budget import RetryBudget
 from asgi_resilience.client.call import Call
 from asgi_resilience.client.classification import Outcome, Verdict, classify
+from asgi_resilience.client.degraded import FallbackUse
 from asgi_resilience.client.event_metrics import CallOutcome, outcome_of
 from asgi_resilience.client.events import Event, Listener
 from asgi_resilience.client.fallback import Fallback
@@ -41,6 +42,7 @@ R = TypeVar("R")
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _UNCHANGED: Final[Any] = object()
+_LATELY: Final = 10.0  # seconds for which a fallback counts as in use: as long as probes are apart
 
 
 class Dependency:
@@ -93,6 +95,7 @@ class Dependency:
         self.rnd = rnd
         self.limits = _limits(name, timeout)
         self.fallbacks = _fallbacks(fallback)
+        self.fallback_use = FallbackUse()
         self.sleepers = Sleepers()
         self.gate = Gate(name, self.sleepers, jitter=0.25 if retry is None else retry.jitter, rnd=rnd)
         self.budget = None if retry is None or retry.budget is None else RetryBudget(retry.budget)
@@ -185,14 +188,16 @@ class Dependency:
         )
 
     async def health(self) -> Literal["healthy", "degraded", "unhealthy"]:
-        """What its circuit breaker says, for the health layer: asks nobody.
+        """What its circuit breaker and its fallbacks say, for the health layer: asks nobody.
 
-        Unhealthy only while calls are rejected for some more time. Then it is degraded, so that a service that gets no
-        traffic while it is unhealthy gets some again: only calls can close the circuit.
+        Unhealthy only while calls are rejected for some more time, and no fallback answers them. Then it is degraded, so
+        that a service that gets no traffic while it is unhealthy gets some again: only calls can close the circuit.
+        Degraded, too, for 10 s after a fallback has answered.
         """
+        fell_back = self.fallback_use.age() < _LATELY
         if self.breaker is not None and self.breaker.retry_after() > 0:
-            return "unhealthy"
-        return "healthy" if self.status().healthy else "degraded"
+            return "degraded" if self.fallbacks or fell_back else "unhealthy"
+        return "healthy" if self.status().healthy and not fell_back else "degraded"
 
     async def aclose(self) -> None:
         """Shut down: whoever waits for a retry or at the gate gets its error now, and there are no retries any more.

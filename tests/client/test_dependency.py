@@ -9,6 +9,7 @@ import pytest
 
 from asgi_resilience.client import (
     BreakerPolicy,
+    Call,
     CircuitOpen,
     Dependency,
     Rejected,
@@ -217,6 +218,28 @@ async def test_its_health(make):
     dependency.breaker.metrics_only()
     assert await dependency.health() == "healthy"
     assert await make("other", breaker=None).health() == "healthy"
+
+
+async def test_its_health_with_a_fallback(make):
+    """Degraded while a fallback would answer what is rejected, and for 10 s after one has, also one of a variant."""
+    dependency = make("db", retry=None, fallback=Call(double))
+    dependency.breaker.open()
+    assert await dependency.health() == "degraded"
+    dependency = make("other", retry=None)
+    assert await dependency.using(fallback=Call(double)).call(FailingDependency(2), 4) == 2
+    assert await dependency.health() == "healthy"
+
+    async def fail(number):
+        raise ConnectionError(number)
+
+    assert await dependency.using(fallback=Call(double)).call(fail, 4) == 8
+    assert await dependency.health() == "degraded"
+    dependency.breaker.open()
+    assert await dependency.health() == "degraded"
+    await asyncio.sleep(10.0)
+    assert await dependency.health() == "unhealthy"
+    dependency.breaker.close()
+    assert await dependency.health() == "healthy"
 
 
 async def test_without_a_breaker(make):
