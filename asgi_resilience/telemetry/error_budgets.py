@@ -1,0 +1,145 @@
+"""Feed error budgets with what the metrics layer has counted, and tell how they are.
+
+Batch ──▶ requests and failures of each objective ──▶ ErrorBudget ──▶ gauges, log lines, listeners
+                                                          ▲  │
+                              the state file, in a thread └──┘
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from asgi_resilience import metric_names as names
+from asgi_resilience.context import report_failure
+from asgi_resilience.metric_sink import NULL, MetricSink, Tags
+from asgi_resilience.slo.budget import ErrorBudget
+from asgi_resilience.slo.events import BudgetEvent, BudgetReset
+from asgi_resilience.slo.objective import BURN_WINDOWS, DEFAULT_SLOS, SLO
+from asgi_resilience.telemetry.batch import Batch
+from asgi_resilience.telemetry.budget_counts import Counter, Counts
+from asgi_resilience.telemetry.budget_log import log_event, status_fields
+from asgi_resilience.telemetry.budget_state import BudgetState, Loaded
+
+__all__ = ("ErrorBudgets",)
+
+_POLICIES: Final = {"normal": 0, "slow_down": 1, "freeze": 2}
+_NOTHING: Final = (0.0, 0.0)
+
+
+class ErrorBudgets:
+    """An exporter that keeps the error budgets of a service from the numbers of the metrics layer.
+
+    Each process knows what it has served itself, and while it is down it counts nothing: a probe from outside remains the
+    judge of outages, and an SLO on the sums of all processes that of the month.
+
+    Args:
+        slos: The objectives. Default: 99.9 % availability, 99.5 % success, p95 below 500 ms.
+        sink: Takes the gauges `slo.budget_remaining`, `.burn_rate`, `.policy_state` and `.alert_active`.
+        state_file: Keeps the budgets across a restart. None: they begin full.
+        listeners: Called on the event loop with each `BudgetEvent`, after it was logged; they must not block.
+        clock: Seconds since 1970: tells whether a state is from the future.
+
+    Attributes:
+        budgets: By the names of their objectives.
+
+    Raises:
+        ValueError: Two objectives have the same name.
+    """
+
+    def __init__(
+        self,
+        slos: Iterable[SLO] = DEFAULT_SLOS,
+        *,
+        sink: MetricSink = NULL,
+        state_file: str | os.PathLike[str] | None = None,
+        listeners: Iterable[Callable[[BudgetEvent], object]] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.budgets: dict[str, ErrorBudget] = {}
+        for slo in slos:
+            if slo.name in self.budgets:
+                raise ValueError(f"slos: two are called {slo.name!r}")
+            self.budgets[slo.name] = ErrorBudget(slo, clock=clock)
+        self._gauges = [_Gauges(budget, sink) for budget in self.budgets.values()]
+        self._listeners = tuple(listeners)
+        self._count = Counter(budget.slo for budget in self.budgets.values())
+        self._state = None if state_file is None else BudgetState(state_file, self._states)
+        self._waiting: list[tuple[float, dict[str, Counts]]] = []
+
+    def export(self, batch: Batch, /) -> None:
+        """Count a batch."""
+        # An interval may begin in one minute and end in the next: most of it lies where its middle does.
+        self._waiting.append((batch.at - batch.seconds / 2, self._count(batch)))
+        state = self._state
+        if state is not None:
+            loaded = state.load()
+            if loaded is not None:
+                self._restore(loaded)
+            elif state.loading:
+                return
+        at = 0.0
+        for at, counted in self._waiting:
+            for name, budget in self.budgets.items():
+                self._tell(budget.record(*counted.get(name, _NOTHING), at=at))
+        self._waiting.clear()
+        if state is not None:
+            state.save(at)
+        for gauges in self._gauges:
+            gauges.set()
+
+    def report(self) -> dict[str, Any]:
+        """Every budget as of the last full minute, in plain JSON: for a page of status."""
+        return {name: status_fields(budget.slo, budget.status) for name, budget in self.budgets.items()}
+
+    def close(self) -> None:
+        """Write the state file a last time, and let go of it. It blocks; at exit it happens by itself."""
+        if self._state is not None:
+            self._state.close()
+
+    def _states(self) -> dict[str, Any]:
+        return {name: budget.state() for name, budget in self.budgets.items()}
+
+    def _restore(self, loaded: Loaded) -> None:
+        for name, budget in self.budgets.items():
+            problem = loaded.problem
+            if name in loaded.states:
+                try:
+                    budget.restore(loaded.states[name])
+                except ValueError as error:
+                    problem = str(error)
+            if problem is not None:
+                self._tell([BudgetReset(budget.slo, f"the state file can't be used: {problem}")])
+
+    def _tell(self, events: Iterable[BudgetEvent]) -> None:
+        for event in events:
+            log_event(event)
+            for listener in self._listeners:
+                try:
+                    listener(event)
+                except Exception as error:  # noqa: BLE001 - the others are to hear of it all the same
+                    report_failure(listener, error)
+
+
+class _Gauges:
+    """What one budget tells the sink, with the tags made once."""
+
+    def __init__(self, budget: ErrorBudget, sink: MetricSink) -> None:
+        own = f"slo:{budget.slo.name}"
+        self._budget = budget
+        self._gauge = sink.gauge
+        self._own: Tags = (own,)
+        self._windows: dict[str, Tags] = {window: (own, f"window:{window}") for window in BURN_WINDOWS}
+        self._alerts: dict[str, Tags] = {
+            alert.name: (own, f"alert:{alert.name}") for alert in budget.slo.alerts
+        }
+
+    def set(self) -> None:
+        """Set the gauges."""
+        status, gauge = self._budget.status, self._gauge
+        gauge(names.SLO_BUDGET_REMAINING.name, status.remaining_share, self._own)
+        gauge(names.SLO_POLICY_STATE.name, _POLICIES[status.policy], self._own)
+        for window, tags in self._windows.items():
+            gauge(names.SLO_BURN_RATE.name, status.burn_rates[window], tags)
+        for alert, tags in self._alerts.items():
+            gauge(names.SLO_ALERT_ACTIVE.name, int(alert in status.alerts), tags)
