@@ -20,6 +20,7 @@ from asgi_resilience.logs.setup import configure_logging
 from asgi_resilience.metric_sink import MetricSink
 from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
+from asgi_resilience.middleware.fault_injection import FaultInjectionMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware, drain
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
@@ -38,6 +39,7 @@ __all__ = (
     "Conflict",
     "ErrorCatalogue",
     "ErrorEnvelopeMiddleware",
+    "FaultInjectionMiddleware",
     "HealthCheck",
     "HealthMiddleware",
     "InvalidRequest",

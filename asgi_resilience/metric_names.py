@@ -184,12 +184,12 @@ METRICS_FOLDED: Final = Metric(
     (),
     "Numbers counted under the tag `overflow:true`, as there were too many combinations of tags.",
 )
-METRICS_DROPPED: Final = Metric(
-    "asgi_resilience.metrics.dropped_packets",
+METRICS_INCOMPLETE: Final = Metric(
+    "asgi_resilience.metrics.incomplete_flushes",
     "counter",
-    "packet",
+    "flush",
     (),
-    "Packets that the DogStatsD agent did not take.",
+    "Flushes of which the DogStatsD agent did not take everything.",
 )
 
 METRICS: Final = {each.name: each for each in tuple(globals().values()) if isinstance(each, Metric)}

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final, cast
 
 from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.faults import Fault, FaultPlan
 from asgi_resilience.health_check import HealthCheck, HealthChecks
 from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.paths import PathTable
@@ -24,6 +25,7 @@ from asgi_resilience.timeouts import Timeouts
 __all__ = (
     "Form",
     "checks",
+    "faults",
     "header_name",
     "header_name_or_none",
     "limit",
@@ -206,6 +208,12 @@ def checks(value: Any) -> Any:
     kept = dict(value) if isinstance(given, Mapping) else _several(value, HealthCheck)
     HealthChecks(kept, timeout=1.0, ttl=0.0, clock=monotonic)
     return kept
+
+
+def faults(value: Any) -> Any:
+    """Faults, or a plan of them."""
+    given: object = value
+    return value if isinstance(given, FaultPlan) else _several(value, Fault)
 
 
 def sink(value: Any) -> Any:

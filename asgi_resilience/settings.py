@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, Self, get_args
 
 from asgi_resilience import environment as read_as
 from asgi_resilience import setting_forms as form
+from asgi_resilience.faults import Fault, FaultPlan
+from asgi_resilience.faults.plan import IN_PRODUCTION
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
 from asgi_resilience.metric_sink import NULL, MetricSink
 from asgi_resilience.quota.gcra import RateLimit
@@ -65,6 +67,7 @@ class Settings:
         redact_email: Which side of an e-mail address is masked.
         metrics: Feed `metric_sink`.
         metric_sink: Where the numbers go; by default nowhere, at no cost.
+        faults: What goes wrong on purpose: `Fault`s, or a `FaultPlan`. Refused in production.
         error_envelope: Answer errors with the JSON envelope.
         rewrite_error_responses: Rewrite the framework's plain-text and HTML error pages, too.
         reraise: Raise unknown exceptions again after the answer, for the server and for tracers outside.
@@ -111,6 +114,7 @@ class Settings:
     redact_email: RedactEmail = "local"
     metrics: bool = True
     metric_sink: MetricSink = NULL
+    faults: FaultPlan | tuple[Fault, ...] = ()
     error_envelope: bool = True
     rewrite_error_responses: bool = True
     reraise: bool = True
@@ -152,7 +156,7 @@ class Settings:
         `DD_SERVICE`, `DD_ENV` and `DD_VERSION` win over `ASGI_RESILIENCE_SERVICE` and its like. Switches read
         true/false, yes/no, on/off, 1/0; what may be None may be `none`; lists are separated by commas, `redact_patterns`
         by white space; paths with a value read `/reports=120,/stream=none`. An empty variable counts as one that is not
-        set. Fields that hold objects (`metric_sink`, `health_checks`) are not read.
+        set. Fields that hold objects (`metric_sink`, `health_checks`, `faults`) are not read.
 
         A variable that names no field is a warning and not an error: a deployment may set it for another version.
 
@@ -196,6 +200,7 @@ def _read(read: read_as.Reader, variable: str, value: str) -> Any:
 
 def _warn_of_strangers(environ: Mapping[str, str]) -> None:
     known = {_PREFIX + each.name.upper() for each in fields(Settings) if each.name not in _OBJECTS}
+    known.add(IN_PRODUCTION)
     for variable in sorted(environ):
         if variable.startswith(_PREFIX) and variable not in known:
             near = get_close_matches(variable, known, n=1)
@@ -203,7 +208,7 @@ def _warn_of_strangers(environ: Mapping[str, str]) -> None:
             warnings.warn(f"{variable} is not a setting that can be read{meant}", stacklevel=3)
 
 
-_OBJECTS: Final = frozenset(("metric_sink", "health_checks"))
+_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "faults"))
 
 _FORMS_BY_TYPE: dict[type, form.Form] = {bool: form.switch, str: form.text, tuple: form.paths}
 _FORMS: dict[str, form.Form] = {
@@ -220,6 +225,7 @@ _FORMS: dict[str, form.Form] = {
     "redact_patterns": form.redact_patterns,
     "redact_email": form.one_of(*get_args(RedactEmail)),
     "metric_sink": form.sink,
+    "faults": form.faults,
     "docs_url": form.url_or_none,
     "rate_limit": form.limit,
     "rate_limit_paths": form.limits_by_path,

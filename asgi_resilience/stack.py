@@ -6,7 +6,8 @@ This is the one place where the order of the layers is written:
 
 Health is outermost: a probe is neither limited, logged nor timed out with the traffic. The id comes before everything
 that mentions it. The log and the metrics see what the client sees, so they stand outside the envelope. The envelope
-turns whatever falls out of the inner layers into the one shape of an error.
+turns whatever falls out of the inner layers into the one shape of an error. Where faults are made on purpose, they are
+made innermost, in the place of the app, so that every layer meets them.
 """
 
 from typing import Any, Final, cast
@@ -15,9 +16,11 @@ from starlette.middleware import Middleware
 
 from asgi_resilience.context import ASGIApp
 from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.faults import FaultPlan
 from asgi_resilience.logs.schema import LineFormatter
 from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
+from asgi_resilience.middleware.fault_injection import FaultInjectionMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
@@ -38,6 +41,7 @@ _LAYERS = (
     ErrorEnvelopeMiddleware,
     RateLimitMiddleware,
     TimeoutMiddleware,
+    FaultInjectionMiddleware,
 )
 
 
@@ -179,6 +183,9 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 errors=errors,
             )
         )
+    if settings.faults != ():  # a plan that makes none yet may be changed
+        faults = FaultPlan.of(settings.faults, environment)
+        layers.append(_Layer(FaultInjectionMiddleware, faults=faults, errors=errors))
     return layers
 
 

@@ -31,7 +31,7 @@ FLOORS = (
         *("quota.gcra", "retry_after", "slo", "timeouts", "traceparent"),
     ),
     ("context", "error_specs", "logs.redaction", "quota", "route"),
-    ("error_catalogue", "logs", "peers", "recorder", "request_headers", "telemetry"),
+    ("error_catalogue", "logs", "faults", "peers", "recorder", "request_headers", "telemetry"),
     ("error_response",),
     ("exchange", "plain_error", "setting_forms"),
     ("settings",),
@@ -52,6 +52,7 @@ OPTIONAL = {
     "ddtrace": "telemetry.tracing",
     "dotenv": "command",
     "httpx2": "client.http",
+    "pytest": "testing.fixtures",
     "redis": "quota.redis",
     "uvicorn": "command",
 }

@@ -39,6 +39,7 @@ WRONG = {
     "redact_email": "all",
     "metrics": 0,
     "metric_sink": None,
+    "faults": ["latency"],
     "error_envelope": "no",
     "rewrite_error_responses": 1,
     "reraise": 0,
@@ -173,7 +174,7 @@ def test_the_redactor_is_that_of_the_settings():
 
 def test_every_field_is_read():
     """All fields but those that hold objects have a variable."""
-    assert FROM_TEXT.keys() == FIELDS.keys() - {"health_checks", "metric_sink"}
+    assert FROM_TEXT.keys() == FIELDS.keys() - {"health_checks", "metric_sink", "faults"}
 
 
 @pytest.mark.parametrize("name", FROM_TEXT)

@@ -3,6 +3,7 @@
 import importlib
 import re
 import warnings
+from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from asgi_resilience.errors import NotFound
+from asgi_resilience.faults import Fault, Latency
 from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
 from asgi_resilience.middleware.timeout import TimeoutMiddleware
@@ -109,7 +111,8 @@ def test_without_settings_the_environment_is_read(monkeypatch):
 
 def test_every_layer_is_known_as_ours():
     """What `stack` builds is what `is_wrapped` knows."""
-    assert {layer.cls for layer in stack(ALL_ON)} == {*module._LAYERS}
+    everything = replace(ALL_ON, faults=[Fault(Latency(1.0))])
+    assert {layer.cls for layer in stack(everything)} == {*module._LAYERS}
 
 
 # ------------------------------------------------------------------------------------------------ wrapped already

@@ -30,8 +30,9 @@ try:
         WouldOpen,
     )
     from asgi_resilience.client.fallback import Call, Fallback, Previous
+    from asgi_resilience.client.faults import inject_faults
     from asgi_resilience.client.gate import RateLimited
-    from asgi_resilience.client.http import ResilientClient, ResilientTransport
+    from asgi_resilience.client.http import FaultyTransport, ResilientClient, ResilientTransport
     from asgi_resilience.client.idempotency import current_idempotency_key, idempotency_key
     from asgi_resilience.client.matrix import DEFAULT_RULES, MODEL_RULES, ModelInferenceError
     from asgi_resilience.client.registry import DependencyStatus, aclose_all, dependencies
@@ -68,6 +69,7 @@ __all__ = (
     "Event",
     "Fallback",
     "FallbackUsed",
+    "FaultyTransport",
     "GateClosed",
     "GaveUp",
     "MemoryStore",
@@ -89,6 +91,7 @@ __all__ = (
     "current_idempotency_key",
     "dependencies",
     "idempotency_key",
+    "inject_faults",
     "parse_retry_after",
     "remove_listener",
     "set_metric_sink",

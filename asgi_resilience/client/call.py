@@ -24,6 +24,7 @@ from asgi_resilience.client.events import (
     RejectionReason,
     RetryScheduled,
 )
+from asgi_resilience.client.faults import faulty, injected
 from asgi_resilience.client.gate import RateLimited
 from asgi_resilience.client.mistakes import refuse_not_awaitable
 from asgi_resilience.client.retry import retry
@@ -113,6 +114,8 @@ class Call(Generic[R]):
     async def _timed(self, loop: AbstractEventLoop, now: float, deadline: float | None) -> R:
         self.attempts += 1
         with self.dependency.limits.start(loop, now, deadline):
+            if injected and (plan := injected.get(self.dependency.name)) is not None:
+                return await faulty(plan, self.dependency.name, self.func, self.args, self.kwargs)
             awaitable = self.func(*self.args, **self.kwargs)
             kind: type = type(awaitable)
             if kind is not CoroutineType and not isawaitable(awaitable):
