@@ -1,4 +1,4 @@
-"""Find the few request headers that the layers read, in one pass for all of them.
+"""Find the few request headers that the layers act on, in one pass for all of them.
 
 A layer names its headers with `watch`, once, and asks `watched` for those of a request. The pass costs one look-up a
 header, in a set of names that nobody asks for; it learns them, in the spelling of the server, as they come.
@@ -8,7 +8,7 @@ from typing import Final
 
 from asgi_resilience.context import RequestContext, Scope
 
-__all__ = ("watch", "watched", "watched_value")
+__all__ = ("watch", "watched")
 
 _MOST_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64  # bytes: clients make up names, and they must not settle here by the megabyte
@@ -39,11 +39,3 @@ def watched(record: RequestContext, scope: Scope) -> list[tuple[bytes, bytes]]:
                 elif len(name) <= _LONGEST_REMEMBERED and len(_ignored) < _MOST_REMEMBERED:
                     _ignored.add(name)
     return found
-
-
-def watched_value(record: RequestContext, scope: Scope, name: bytes) -> bytes | None:
-    """The first value of a header that is watched, or None."""
-    for found, value in watched(record, scope):
-        if found == name:
-            return value
-    return None

@@ -1,16 +1,17 @@
 """The line of a request that went well, joined from pieces that are JSON already.
 
 Almost all lines are such. Building a dict and encoding it costs three times as much, so that way is kept for those with
-something to tell: an error, a `context`, or text that JSON would have to escape. Both make the same fields.
+something to tell: an error, a `context`, or text that JSON would have to escape. Both make the same fields. What lines
+have in common is spelled once and remembered: all that depends on the answer and the route, and the user agent.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import orjson
 
 from asgi_resilience.context import RequestContext
-from asgi_resilience.logs.encoding import encode
+from asgi_resilience.logs.encoding import THOUSANDTHS, encode
 from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.logs.request_fields import UserAgents
 
@@ -21,6 +22,12 @@ _LONGEST: Final = 256
 """Characters of all free text of a line together; a field may have as many, so nothing here needs to be cut."""
 _MOST_KNOWN: Final = 1024
 _SHORT_TRACE: Final = "0" * 16
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_Frame: TypeAlias = tuple[str, str, str]
+"""What stands between the values of a line: the same for all requests of one route with the same answer."""
 
 
 class PlainLines:
@@ -36,17 +43,17 @@ class PlainLines:
         self._constant = _members(constant)
         self._redactor = redactor
         self._user_agents = user_agents
-        self._agents: dict[bytes | None, str] = {None: ""}
-        self._routes: dict[str | None, str] = {None: ""}
+        self._frames: dict[tuple[object, ...], _Frame | None] = {}
+        self._agents: dict[bytes | None, str] = {}
+        self._paths: dict[str, None] = {}  # the plain ones
         self._tags: tuple[Mapping[str, str] | None, str] = (None, "")
 
     def __call__(
         self, record: RequestContext, timestamp: str, level: str, client: str | None, user_agent: bytes | None
     ) -> bytes | None:
         """The line; None where it takes the encoder."""
-        method, path, request_id = record.method, record.path, record.request_id
-        status, first_byte_at = record.status, record.first_byte_at
-        nanoseconds = int(record.duration * 1e9)
+        path, method, request_id = record.path, record.method, record.request_id
+        started_at, first_byte_at, ended_at = record.started_at, record.first_byte_at, record.ended_at
         if (
             record.exception is not None
             or record.error_code is not None
@@ -54,37 +61,59 @@ class PlainLines:
             or record.degraded
             or record.close_code is not None
             or record.user_id is not None
-            or status is None
             or first_byte_at is None
-            or method not in _METHODS
-            or nanoseconds < 0
+            or ended_at is None
+            or not started_at <= first_byte_at <= ended_at
+            or not (path in self._paths or self._is_plain_path(path))
+            or not _is_plain(f"{request_id}{client}{record.trace_id}")
         ):
             return None
-        free = f"{path}{request_id}{client}{record.outcome}{record.trace_id}"
-        if (
-            len(free) > _LONGEST
-            or not free.isascii()
-            or len(orjson.dumps(free)) > len(free) + 2  # something in it has to be escaped
-            or self._redactor.text(path) is not path
-        ):
+        answer = (level, method, record.status, record.outcome, record.route)
+        frame = self._frames.get(answer) or self._frame(*answer)
+        if frame is None:
             return None
         agent = self._agents.get(user_agent)
         if agent is None:
-            told = {"useragent": self._user_agents(user_agent or b"")}
-            agent = self._learn(self._agents, user_agent, _members(told))
-        route = self._routes.get(record.route)
-        if route is None:
-            route = self._learn(self._routes, record.route, _members({"route": record.route}))
+            agent = self._agent(user_agent)
+        opening, answered, requested = frame
         named = "" if request_id is None else f'"request_id":"{request_id}",'
         address = "" if client is None else f',"client":{{"ip":"{client}"}}'
+        nanoseconds = int((ended_at - started_at) * 1e9)
+        took, ttfb = nanoseconds // 1000, int((first_byte_at - started_at) * 1e6)
         return (
-            f'{{"timestamp":"{timestamp}","level":"{level}"{self._constant},{named}'
-            f'"message":"{method} {path} {status}","outcome":"{record.outcome}",'
-            f'"duration_ms":{nanoseconds // 1000 / 1000},"duration":{nanoseconds},'
-            f'"http":{{"method":"{method}","status_code":{status}{route},"url_details":{{"path":"{path}"}}{agent}}},'
+            f'{{"timestamp":"{timestamp}{opening}{named}'
+            f'"message":"{method} {path}{answered}'
+            f'{took // 1000}{THOUSANDTHS[took % 1000]},"duration":{nanoseconds}{requested}{path}"}}{agent}}},'
             f'"network":{{"bytes_written":{record.bytes_sent}{address}}},'
-            f'"ttfb_ms":{int((first_byte_at - record.started_at) * 1e6) / 1000}{self._trace(record)}}}\n'
+            f'"ttfb_ms":{ttfb // 1000}{THOUSANDTHS[ttfb % 1000]}{self._trace(record)}}}\n'
         ).encode()
+
+    def _is_plain_path(self, path: str) -> bool:
+        if not _is_plain(path) or self._redactor.text(path) is not path:
+            return False
+        _remember(self._paths, path, None)
+        return True
+
+    def _frame(
+        self, level: str, method: str, status: int | None, outcome: str | None, route: str | None
+    ) -> _Frame | None:
+        if method not in _METHODS or status is None or not _is_plain(f"{outcome}"):
+            return None
+        told = "" if route is None else _members({"route": route})
+        frame = (
+            f'","level":"{level}"{self._constant},',
+            f' {status}","outcome":"{outcome}","duration_ms":',
+            f',"http":{{"method":"{method}","status_code":{status}{told},"url_details":{{"path":"',
+        )
+        if len(told) <= _LONGEST:
+            _remember(self._frames, (level, method, status, outcome, route), frame)
+        return frame
+
+    def _agent(self, user_agent: bytes | None) -> str:
+        told = "" if user_agent is None else _members({"useragent": self._user_agents(user_agent)})
+        if len(told) <= _LONGEST:
+            _remember(self._agents, user_agent, told)
+        return told
 
     def _trace(self, record: RequestContext) -> str:
         """What `record.log_fields` holds."""
@@ -99,16 +128,19 @@ class PlainLines:
             self._tags = (tags, text)
         return f'{text},"dd.trace_id":"{trace_id}","dd.span_id":"{int(span_id, 16)}"'
 
-    @staticmethod
-    def _learn(known: dict[Any, str], key: Any, text: str) -> str:
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-            known[None] = ""
-        if key is None or len(key) <= _LONGEST:
-            known[key] = text
-        return text
+
+def _is_plain(text: str) -> bool:
+    """Whether text is short, and can stand in JSON as it is."""
+    size = len(text)
+    return size <= _LONGEST and text.isascii() and len(orjson.dumps(text)) == size + 2
 
 
 def _members(fields: Mapping[str, Any]) -> str:
     """The members of a JSON object, each with a comma in front of it."""
     return f",{encode(dict(fields))[1:-2].decode()}" if fields else ""
+
+
+def _remember(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[key] = value

@@ -25,6 +25,7 @@ from asgi_resilience.context import (
     RequestContext,
     Scope,
     Send,
+    header,
     mark_logged,
 )
 from asgi_resilience.logs.schema import LEVELS, LineFormatter
@@ -32,7 +33,6 @@ from asgi_resilience.logs.sink import LogSink, default_sink
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.recorder import observe
-from asgi_resilience.request_headers import watch, watched_value
 
 __all__ = ("AccessLogMiddleware",)
 
@@ -109,7 +109,6 @@ class AccessLogMiddleware:
         self._random = random
         self._clock = clock
         self._hook = self._on_end  # bound once, not for every request
-        watch(b"user-agent")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -144,7 +143,7 @@ class AccessLogMiddleware:
             record,
             level,
             record.client_address,
-            watched_value(record, scope, b"user-agent"),
+            header(scope, b"user-agent"),
             query=scope.get("query_string") if self._query else None,
             sample_rate=sample_rate,
         )

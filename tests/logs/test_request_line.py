@@ -101,7 +101,9 @@ def test_the_fields_of_the_trace_are_those_of_the_record():
         {"user_id": "u"},
         {"status": None},
         {"first_byte_at": None},
-        {"ended_at": -1.0},
+        {"first_byte_at": -1.0},
+        {"ended_at": None},
+        {"ended_at": 0.0005},
         {"method": "BREW"},
         {"path": "/" * 300},
         {"path": "/é"},
@@ -121,12 +123,14 @@ def test_what_is_remembered_is_bounded():
     some = lines()
     for number in range(2000):
         record = finished(route=f"/{number}")
+        record.path = f"/items/{number}"
         line = some(record, NOW, "INFO", None, b"agent %d" % number)
         assert json.loads(line)["http"]["useragent"] == f"agent {number}"
         assert json.loads(line)["http"]["route"] == f"/{number}"
-    some(finished(), NOW, "INFO", None, b"x" * 400)
-    assert len(some._agents) <= 1024
-    assert len(some._routes) <= 1024
+    some(finished(route="/" * 300), NOW, "INFO", None, b"x" * 400)
+    for known in (some._agents, some._frames, some._paths):
+        assert 0 < len(known) <= 1024
+    assert all(key[-1] != "/" * 300 for key in some._frames)
     assert b"x" * 400 not in some._agents
 
 
