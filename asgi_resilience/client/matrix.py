@@ -46,7 +46,11 @@ _UNREACHABLE: Final = frozenset(
 
 
 def _unreachable(error: BaseException) -> bool:
-    return isinstance(error, OSError) and (error.errno in _UNREACHABLE or isinstance(error, socket.gaierror))
+    if not isinstance(error, OSError):
+        return False
+    # A Unix socket that nobody listens on is gone; unlike a file that is missing, it is not named.
+    no_socket = error.errno == errno.ENOENT and error.filename is None
+    return error.errno in _UNREACHABLE or isinstance(error, socket.gaierror) or no_socket
 
 
 _CLIENT_ERRORS: Final = frozenset(range(400, 500))

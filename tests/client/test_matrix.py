@@ -132,7 +132,8 @@ def test_other_statuses(error, decision):
         (asyncio.IncompleteReadError(b"", 3), (3, EXPONENTIAL, FAILURE)),
         (OSError(errno.EHOSTUNREACH, "x"), (3, EXPONENTIAL, FAILURE)),
         (OSError(errno.ENOSPC, "x"), (0, EXPONENTIAL, FAILURE)),
-        (FileNotFoundError(), (0, EXPONENTIAL, FAILURE)),
+        (FileNotFoundError(errno.ENOENT, "x"), (3, EXPONENTIAL, FAILURE)),  # of a Unix socket
+        (FileNotFoundError(errno.ENOENT, "x", "model.bin"), (0, EXPONENTIAL, FAILURE)),
         (socket.gaierror(socket.EAI_AGAIN, "x"), (3, EXPONENTIAL, FAILURE)),
         (socket.gaierror(socket.EAI_NONAME, "x"), (0, EXPONENTIAL, FAILURE)),
         (
