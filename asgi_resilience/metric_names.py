@@ -122,6 +122,19 @@ SLO_ALERT_ACTIVE: Final = Metric(
     "1 while the alert of that long window is active.",
 )
 
+# ------------------------------------------------------------------------------------------------------- load shedding
+
+LOAD_SHED_SHED: Final = Metric(
+    "load_shed.shed", "counter", "request", ("reason", "priority"), "Requests refused as there was too much work."
+)
+LOAD_SHED_LIMIT: Final = Metric(
+    "load_shed.limit", "gauge", "request", (), "How many may be worked on at once, now."
+)
+LOAD_SHED_IN_FLIGHT: Final = Metric(
+    "load_shed.in_flight", "gauge", "request", (), "How many are being worked on."
+)
+LOAD_SHED_WAITING: Final = Metric("load_shed.waiting", "gauge", "request", (), "How many wait for their turn.")
+
 # ----------------------------------------------------------------------------------------------------- fault injection
 
 FAULTS_INJECTED: Final = Metric(
@@ -173,6 +186,22 @@ DATABASE_CONNECTIONS_ACTIVE: Final = Metric(
     ("database",),
     "Connections of the pool that are in use.",
     ("database",),
+)
+
+# ------------------------------------------------------------------------------------------ told by health checks
+
+POSTGRESQL_CONNECTIONS: Final = Metric(
+    "postgresql.connections", "gauge", "connection", _DEPENDENCY, "Of all clients, to the whole server."
+)
+POSTGRESQL_CONNECTIONS_MAX: Final = Metric(
+    "postgresql.connections.max", "gauge", "connection", _DEPENDENCY, "How many the server allows."
+)
+REDIS_MEMORY_USAGE: Final = Metric(
+    "redis.memory_usage",
+    "gauge",
+    "percent",
+    _DEPENDENCY,
+    "Of `maxmemory`, or else of the memory of its machine.",
 )
 
 # ------------------------------------------------------------------------------------------------- the pipeline itself

@@ -1,1 +1,24 @@
-"""Adapters to telemetry packages: one optional package per file."""
+"""Where the numbers of this process gather, and what becomes of them. Adapters: one optional package per file."""
+
+from asgi_resilience.telemetry.aggregate import Aggregator
+from asgi_resilience.telemetry.batch import Batch, Exporter
+from asgi_resilience.telemetry.periodic import Periodic
+from asgi_resilience.telemetry.pipeline import Pipeline, pipeline, prometheus_text, snapshot
+from asgi_resilience.telemetry.snapshot import Distribution, Snapshot
+from asgi_resilience.telemetry.statsd import DogStatsDExporter
+from asgi_resilience.telemetry.windows import Windows
+
+__all__ = (
+    "Aggregator",
+    "Batch",
+    "Distribution",
+    "DogStatsDExporter",
+    "Exporter",
+    "Periodic",
+    "Pipeline",
+    "Snapshot",
+    "Windows",
+    "pipeline",
+    "prometheus_text",
+    "snapshot",
+)

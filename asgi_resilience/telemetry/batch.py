@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from asgi_resilience.metric_sink import Tags
+from asgi_resilience.metric_sink import Series
 
 __all__ = ("Batch", "Exporter", "Series")
-
-Series = tuple[str, Tags]
-"""A metric's name and its tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Exporter(Protocol):
     """Takes each batch somewhere."""
 
     def export(self, batch: Batch, /) -> None:
-        """Take one batch; called on the event loop between requests, so it must not block.
+        """Take one batch. One call at a time, as a rule on the event loop between requests, so it must not block.
 
         What it raises is counted and reported once, and keeps no other exporter from its batch.
         """
