@@ -1,0 +1,47 @@
+"""Everything on this machine: `python -m examples.inference_service [--port 8080] [--agent HOST]`."""
+
+import argparse
+import os
+import sys
+from contextlib import suppress
+from typing import Final
+
+from examples.inference_service.parts.system import Options, System, running
+
+_BANNER: Final = """\
+inference-service  {url}
+  curl -i -H 'Authorization: Bearer {token}' {url}/matches/match_ars_tot
+  curl -i -H 'Authorization: Bearer {token}' -X POST {url}/matches/match_ars_tot/predictions
+  curl {url}/health
+  curl {url}/internal/status
+Faults
+  curl -d '{{"mode": "stall"}}' {model}/admin/faults      # or slow, fail, limit, ok
+  curl -d '{{"mode": "limit", "per_second": 1, "retry_after": 5}}' {provider}/admin/faults
+Ctrl-C ends it all.
+"""
+
+
+def main() -> int:
+    """Start it, tell where it is, and wait."""
+    parser = argparse.ArgumentParser(prog="python -m examples.inference_service", description=__doc__)
+    parser.add_argument("--port", type=int, default=8080, help="of the service (default: 8080; 0: any)")
+    parser.add_argument("--agent", metavar="HOST", help="a Datadog Agent: traces and metrics go there")
+    arguments = parser.parse_args()
+    with suppress(KeyboardInterrupt), running(Options(port=arguments.port, agent=arguments.agent)) as system:
+        print(_banner(system), file=sys.stderr)
+        return system.service.join()
+    return 0
+
+
+def _banner(system: System) -> str:
+    return _BANNER.format(
+        url=system.url,
+        token=system.token("read", "predict"),
+        model=system.urls["MODEL_URL"],
+        provider=system.urls["PROVIDER_URL"],
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

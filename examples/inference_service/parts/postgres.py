@@ -1,0 +1,51 @@
+"""A PostgreSQL of our own, from the package pgserver: the binaries come in its wheel."""
+
+import importlib
+import os
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+__all__ = ("Postgres",)
+
+
+class Postgres:
+    """A PostgreSQL server in a directory.
+
+    Attributes:
+        url: Where it is, once it has been started; it is at the same place after another start.
+    """
+
+    name = "postgres"
+
+    def __init__(self, directory: Path) -> None:
+        self.url = ""
+        self._data = directory / "postgres"
+        self._package: Any = None
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Start it, and return when it takes connections.
+
+        Raises:
+            ImportError: pgserver is not installed.
+        """
+        if self._server is None:
+            os.environ.setdefault("XDG_RUNTIME_DIR", mkdtemp())  # where pgserver keeps a lock
+            self._package = importlib.import_module("pgserver")
+            self._server = self._package.get_server(self._data, cleanup_mode="delete")
+            self.url = self._server.get_uri()
+        else:
+            self._server.ensure_postgres_running()
+
+    def kill(self) -> None:
+        """End it without a warning; it recovers from its journal when it is started again."""
+        arguments = ["-w", "-m", "immediate", "stop"]
+        self._package.pg_ctl(arguments, pgdata=self._data, user=self._server.system_user)
+
+    def stop(self) -> None:
+        """End it for good, with its data."""
+        if self._server is not None:
+            self._server.ensure_postgres_running()  # its clean-up stops a server that runs
+            self._server.cleanup()
+            self._server = None
