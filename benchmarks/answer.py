@@ -37,6 +37,7 @@ class Answer:
         curves: Likewise.
         picture: What is drawn of the tables; None: the curves.
         figures: For the budgets: `budgets.toml` names them.
+        spread: Of what has more than one sample: the lower quartile, the median and the upper quartile.
         notes: What one must know to read the tables, such as what was left out and why.
         packages: Whose versions matter.
     """
@@ -47,6 +48,7 @@ class Answer:
     curves: list[Curve] = field(default_factory=list)
     picture: Table | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     packages: Sequence[str] = PACKAGES
 
@@ -56,4 +58,6 @@ def spell(number: float | None) -> str:
     if number is None:
         return "–"
     size = abs(number)
+    if 0 < size < 0.1:
+        return f"{number:.3f}"
     return f"{number:,.0f}" if size >= 100 else f"{number:.1f}" if size >= 10 else f"{number:.2f}"

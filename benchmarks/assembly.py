@@ -7,10 +7,12 @@ Where a package is a library and no middleware, the few lines that its users wri
 import asyncio
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
+from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -157,12 +159,12 @@ def _slowapi() -> Around:
 # ------------------------------------------------------------------------------- libraries, with what users write
 
 
-def _structlog_writer() -> LogWriter:
+def _structlog_writer(path: Path) -> LogWriter:
     import orjson
     import structlog
 
     logger = structlog.wrap_logger(
-        structlog.BytesLogger(_nowhere()),
+        structlog.BytesLogger(path.open("ab")),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -175,13 +177,13 @@ def _structlog_writer() -> LogWriter:
     return lambda message, fields: logger.info(message, **fields)
 
 
-def _json_logger_writer() -> LogWriter:
+def _json_logger_writer(path: Path) -> LogWriter:
     from pythonjsonlogger.json import JsonFormatter
 
-    return _logging_writer(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    return _logging_writer(path, JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
 
 
-def _stdlib_writer() -> LogWriter:
+def _stdlib_writer(path: Path) -> LogWriter:
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             fields = {name: record.__dict__[name] for name in _EXTRA if name in record.__dict__}
@@ -190,11 +192,11 @@ def _stdlib_writer() -> LogWriter:
                 {"timestamp": when, "level": record.levelname, "message": record.getMessage(), **fields}
             )
 
-    return _logging_writer(Formatter())
+    return _logging_writer(path, Formatter())
 
 
-def _logging_writer(formatter: logging.Formatter) -> LogWriter:
-    handler = logging.StreamHandler(_nowhere("w"))
+def _logging_writer(path: Path, formatter: logging.Formatter) -> LogWriter:
+    handler = logging.FileHandler(path)
     handler.setFormatter(formatter)
     logger = logging.getLogger(f"benchmarks.{type(formatter).__module__}")
     logger.setLevel(logging.INFO)
@@ -203,21 +205,21 @@ def _logging_writer(formatter: logging.Formatter) -> LogWriter:
 
 
 @cache
-def log_writers() -> Mapping[str, LogWriter]:
-    """Packages that write a line of JSON; those that are not installed are left out."""
+def log_writers(path: Path) -> Mapping[str, LogWriter]:
+    """Packages that write a line of JSON to a file; those that are not installed are left out."""
     found: dict[str, LogWriter] = {}
     for name, make in _LOG_WRITERS.items():
         with suppress(ImportError):
-            found[name] = make()
+            found[name] = make(path)
     return found
 
 
 def _structlog() -> Around:
-    return _access_log(_structlog_writer())
+    return _access_log(_structlog_writer(_NOWHERE))
 
 
 def _json_logger() -> Around:
-    return _access_log(_json_logger_writer())
+    return _access_log(_json_logger_writer(_NOWHERE))
 
 
 def _access_log(write: LogWriter) -> Around:
@@ -342,16 +344,12 @@ def _fail_after() -> Around:
     return around
 
 
-@cache
-def _nowhere(mode: str = "wb") -> Any:
-    return open("/dev/null", mode, buffering=0 if "b" in mode else 1)  # noqa: PTH123 - open until the process ends
-
-
+_NOWHERE = Path(os.devnull)
 _EXTRA = frozenset(
     ("service", "environment", "version", "http_method", "http_status", "path", "user_agent", "client_ip")
 ) | {"bytes_written", "duration_ms", "request_id"}
 
-_LOG_WRITERS: Mapping[str, Callable[[], LogWriter]] = {
+_LOG_WRITERS: Mapping[str, Callable[[Path], LogWriter]] = {
     "structlog with orjson": _structlog_writer,
     "python-json-logger": _json_logger_writer,
     "logging and json": _stdlib_writer,

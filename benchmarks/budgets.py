@@ -20,6 +20,7 @@ class Budget:
         least: The figure may not be below it.
         on_breach: Whether a breach fails the run, or is only told.
         goal: What we aim at; to be told beside the figure.
+        title: Of the goal, for the documentation.
     """
 
     figure: str
@@ -28,10 +29,13 @@ class Budget:
     most: float | None = None
     least: float | None = None
     goal: float | None = None
+    title: str = ""
 
     def __post_init__(self) -> None:
         if (self.most is None) == (self.least is None):
             raise ValueError(f"{self.figure}: expected either most or least")
+        if (self.goal is None) == bool(self.title):
+            raise ValueError(f"{self.figure}: expected a goal with a title, or neither")
         if not self.reason:
             raise ValueError(f"{self.figure}: expected a reason")
         if self.on_breach not in ("fail", "warn"):
@@ -39,9 +43,16 @@ class Budget:
 
     def holds(self, value: float) -> bool:
         """Whether a figure keeps to the limit."""
-        if self.most is not None:
-            return value <= self.most
-        return self.least is None or value >= self.least
+        return self._within(self.least if self.most is None else self.most, value)
+
+    def reaches(self, value: float) -> bool:
+        """Whether a figure has reached the goal; it has where there is none."""
+        return self._within(self.goal, value)
+
+    def _within(self, limit: float | None, value: float) -> bool:
+        if limit is None:
+            return True
+        return value >= limit if self.most is None else value <= limit
 
 
 def _read() -> tuple[Budget, ...]:

@@ -10,7 +10,6 @@ import gc
 import importlib
 import logging
 import random
-import sys
 import traceback
 import tracemalloc
 from collections.abc import Awaitable, Callable
@@ -25,8 +24,7 @@ import backoff
 from asgi_resilience.client import CircuitOpen, Dependency
 from asgi_resilience.context import RequestContext, request_scope
 from benchmarks.answer import Answer, Table
-from benchmarks.command import main
-from benchmarks.timing import Effort
+from benchmarks.timing import Effort, quartiles
 
 __all__ = ("QUESTION", "answer", "steps")
 
@@ -240,7 +238,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         logging.CRITICAL
     )  # of the events, none is the subject here
     found = Answer("client", QUESTION, packages=("aiobreaker", "backoff", *PEERS))
-    found.notes.append(f"Python {sys.version.split()[0]}")
     named = subjects(found)
     success = measure(named, effort, progress)
     failing = measure(rejected(), effort, progress)
@@ -253,6 +250,14 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     for name in (REJECTED, STOCK_REJECTED):
         table.rows[name] = [cost(failing, name) / 1000, ratio(failing, name, STOCK_REJECTED)]
     found.tables.append(table)
+    found.picture = Table(
+        "What a call that succeeds costs on top of a plain await, in costs of aiobreaker",
+        ["× aiobreaker"],
+        {name: [numbers[1]] for name, numbers in found.tables[0].rows.items()},
+    )
+    found.spread |= {
+        f"ns: {name}": quartiles(each) for samples in (success, failing) for name, each in samples.items()
+    }
     ours, plain = memory(), memory(succeed)
     table = Table(f"Bytes per call while {CALLS:,} wait", ["bytes"])
     table.rows |= {
@@ -272,4 +277,6 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
 
 
 if __name__ == "__main__":
+    from benchmarks.command import main
+
     main("client")

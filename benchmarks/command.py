@@ -2,10 +2,10 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,17 +16,18 @@ from benchmarks.timing import Effort
 
 __all__ = ("QUESTIONS", "main")
 
-QUESTIONS = (
-    "layers",
-    "peers",
-    "server",
-    "streaming",
-    "websocket",
-    "client",
-    "log_lines",
-    "memory",
-    "scale",
-)
+QUESTIONS: Mapping[str, str] = {
+    "layers": "layers",
+    "peers": "peers",
+    "server": "server",
+    "streaming": "streaming",
+    "websocket": "websocket",
+    "client": "client",
+    "logging": "log_lines",  # a module of its own name would be taken for that of the standard library
+    "memory": "memory",
+    "scale": "scale",
+}
+"""What can be asked, and the module that answers."""
 
 
 class Question(Protocol):
@@ -35,11 +36,13 @@ class Question(Protocol):
     QUESTION: str
 
     def steps(self, effort: Effort) -> int: ...
-    def answer(self, effort: Effort, progress: object) -> Answer: ...
+    def answer(self, effort: Effort, progress: Callable[[], None]) -> Answer: ...
 
 
 def main(*questions: str) -> None:
     """Answer questions, print the tables, write the results, judge the budgets.
+
+    A question that fails is told of, and the others are answered all the same; the exit status is 1 then.
 
     Args:
         questions: Come before those on the command line.
@@ -48,17 +51,25 @@ def main(*questions: str) -> None:
     effort = Effort.of(quick=asked.quick)
     console = Console()
     verdicts: list[budgets.Verdict] = []
-    for name in asked.questions or QUESTIONS:
-        module = import_module(f"benchmarks.{name}")
-        with _progress(console) as bar:
-            task = bar.add_task(name, total=module.steps(effort))
-            answer = module.answer(effort, partial(bar.advance, task))
-        console.print(f"\n[bold]{answer.question}[/bold]")
-        report.show(answer, console)
-        if asked.save:
-            console.print(f"[dim]written to {report.save(answer, quick=effort.quick)}[/dim]")
-        verdicts += budgets.judge(name, answer.figures)
-    raise SystemExit(_tell(verdicts, console))
+    failed: list[str] = []
+    names = asked.questions or [*QUESTIONS]
+    for number, name in enumerate(names, 1):
+        try:
+            module = cast("Question", import_module(f"benchmarks.{QUESTIONS[name]}"))
+            with _progress(console, f"{name} ({number} of {len(names)})", module.steps(effort)) as progress:
+                answer = module.answer(effort, progress)
+            console.print(f"\n[bold]{answer.question}[/bold]")
+            report.show(answer, console)
+            if asked.save:
+                console.print(f"[dim]written to {report.save(answer, quick=effort.quick)}[/dim]")
+            verdicts += budgets.judge(name, answer.figures)
+        except Exception:
+            console.print_exception()
+            failed.append(name)
+    code = _tell(verdicts, console)
+    if failed:
+        console.print(f"[red]without an answer[/red]: {', '.join(failed)}")
+    raise SystemExit(1 if failed else code)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -77,15 +88,18 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         help="write the answers to benchmarks/results and into the documentation",
     )
     asked = parser.parse_args(arguments)
-    unknown = set(asked.questions) - set(QUESTIONS)
+    unknown = set(asked.questions) - QUESTIONS.keys()
     if unknown:
         parser.error(f"no such question: {', '.join(sorted(unknown))}; there are {', '.join(QUESTIONS)}")
     return asked
 
 
-def _progress(console: Console) -> Progress:
+@contextmanager
+def _progress(console: Console, name: str, steps: int) -> Iterator[Callable[[], None]]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=steps)
+        yield lambda: bar.advance(task)
 
 
 def _tell(verdicts: Sequence[budgets.Verdict], console: Console) -> int:

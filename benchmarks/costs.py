@@ -45,10 +45,9 @@ class Costs:
         """The same for a table; None where one of them was left out."""
         return self.of(more, less) if {more, less} <= self.samples.keys() else None
 
-    def spread(self, more: str) -> str:
-        """Where half of the rounds are."""
-        low, _, high = quartiles(self.each(more))
-        return f"{low:.1f} to {high:.1f}"
+    def spread(self, more: str, less: str = BARE) -> tuple[float, float, float]:
+        """Where half of the rounds are, and the median."""
+        return quartiles(self.each(more, less))
 
 
 def steps(effort: Effort) -> int:
@@ -62,6 +61,7 @@ def measure(
     progress: Callable[[], None],
     answer: Answer,
     *essential: str,
+    label: str = "",
     count: bool = True,
     counted: int = instructions.RUN,
     burst: int = BURST,
@@ -74,6 +74,7 @@ def measure(
         progress: Told of each round.
         answer: Notes about the measurement are added to it.
         essential: The subjects that are measured even when it shall be quick; the notes tell the spread of the first.
+        label: What the notes and the spread call this measurement, when a question has several.
         count: Whether instructions are counted at all.
         counted: How many requests the shorter of the two runs has whose instructions are counted.
         burst: How many requests are open at once.
@@ -83,15 +84,22 @@ def measure(
     scales: dict[str, Costs] = {}
     for loop in effort.loops:
         scales[loop] = costs = Costs(per_request(subjects, loop, effort, progress, burst, names))
+        where = f"{label}, {loop}" if label else loop
+        answer.spread |= {
+            f"{where}: {name}": costs.spread(name) for name in names if name not in (BARE, UNIT)
+        }
+        low, _, high = costs.spread(essential[0])
         answer.notes.append(
-            f"{loop}: half of the rounds have the {essential[0]} at {costs.spread(essential[0])};"
+            f"{where}: half of the rounds have the {essential[0]} at {low:.1f} to {high:.1f};"
             f" a no-op layer took {costs.unit * 1e6:.2f} µs of CPU in this run."
         )
     reason = instructions.why_not() if count else "that takes too long for a quick answer"
     if reason is None:
         numbers = instructions.count(subjects, names, run=counted, burst=burst)
         scales["instructions"] = costs = Costs({name: [number] for name, number in numbers.items()})
-        answer.notes.append(f"instructions: a no-op layer is {costs.unit:,.0f} of them.")
+        answer.notes.append(
+            f"{f'{label}, ' if label else ''}instructions: a no-op layer is {costs.unit:,.0f} of them."
+        )
     else:
         answer.notes.append(f"Instructions were not counted: {reason}.")
     progress()

@@ -21,7 +21,7 @@ from benchmarks.timing import BURST, LOOPS, Request, found, serve
 
 __all__ = ("RUN", "count", "why_not")
 
-RUN = 200
+RUN = 100
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 _mark = os.getloadavg
 

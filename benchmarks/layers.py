@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 
 from asgi_resilience import stack
 from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send
 from asgi_resilience.recorder import observe
 from benchmarks.answer import Answer, Table
-from benchmarks.costs import baselines, measure, steps
+from benchmarks.costs import Costs, baselines, measure
+from benchmarks.costs import steps as steps_of_one
 from benchmarks.subject import (
     build,
     everything,
@@ -22,10 +24,11 @@ from benchmarks.subject import (
 )
 from benchmarks.timing import BURST, Effort, Request, serve
 
-__all__ = ("QUESTION", "answer", "steps", "subjects")
+__all__ = ("QUESTION", "answer", "steps", "subjects", "traced")
 
 QUESTION = "What does each layer cost, and the whole stack, in no-op layers?"
 WHOLE, RECORD, SEVEN = "whole stack", "request record", "seven no-op layers"
+TRACE, METRICS = "trace context", "metrics"
 
 
 class RecordOnly:
@@ -49,6 +52,24 @@ def subjects() -> dict[str, Request]:
     for layer in layers:
         apps[name_of(layer)] = build([layer])
         apps[without(name_of(layer))] = build([each for each in layers if each is not layer])
+    return {**baselines(), **{name: request_of(app) for name, app in apps.items()}}
+
+
+def traced() -> dict[str, Request]:
+    """The stack with and without its trace layer, inside of a span of ddtrace that is open all the time."""
+    from benchmarks import spans
+
+    spans.open_one()
+    return _with_and_without(TRACE)
+
+
+def _with_and_without(name: str) -> dict[str, Request]:
+    log_to_nowhere()
+    layers = stack(everything_on())
+    apps = {
+        WHOLE: build(layers),
+        without(name): build([layer for layer in layers if name_of(layer) != name]),
+    }
     return {**baselines(), **{name: request_of(app) for name, app in apps.items()}}
 
 
@@ -80,10 +101,20 @@ def garbage() -> float:
     return asyncio.run(run())
 
 
+# Layers whose cost depends on what else is there: what the tables call them, what is measured, the layer, its package.
+SITUATIONS = (("trace context, in a span of ddtrace", "benchmarks.layers:traced", TRACE, "ddtrace"),)
+
+
+def steps(effort: Effort) -> int:
+    """How often `answer` reports progress."""
+    return steps_of_one(effort) * (1 if effort.quick else 1 + len(SITUATIONS))
+
+
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
     """Measure."""
     found = Answer("layers", QUESTION)
-    scales = measure("benchmarks.layers:subjects", effort, progress, found, WHOLE)
+    essential = WHOLE, without(TRACE), without(METRICS)
+    scales = measure("benchmarks.layers:subjects", effort, progress, found, *essential)
     found.tables.append(
         Table(
             "In no-op layers: alone around the app",
@@ -94,13 +125,19 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             },
         )
     )
-    found.tables.append(
-        Table(
-            "In no-op layers: what the whole stack saves without the layer",
-            [*scales],
-            {name: [costs.cell(WHOLE, without(name)) for costs in scales.values()] for name in names()},
-        )
-    )
+    saved = Table("In no-op layers: what the whole stack saves without the layer", [*scales])
+    saved.rows |= {name: _saved(scales, name) for name in names()}
+    found.tables.append(saved)
+    for called, spec, layer, package in () if effort.quick else SITUATIONS:
+        if find_spec(package) is None:
+            found.notes.append(f"{package} is not installed, so not measured: {called}.")
+            continue
+        situation = measure(spec, effort, progress, found, WHOLE, without(layer), label=called)
+        saved.rows[called] = _saved(situation, layer)
+    for name, numbers in saved.rows.items():
+        for scale, number in zip(scales, numbers, strict=True):
+            if number is not None:
+                found.figures[f"{name.replace(',', '').replace(' ', '_')}.{scale}"] = number
     found.picture = replace(
         found.tables[0], title="The cost of each layer alone, and of all of them, in no-op layers"
     )
@@ -108,6 +145,10 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         found.figures[f"stack.{scale}"] = costs.of(WHOLE)
     found.figures["garbage"] = garbage()
     return found
+
+
+def _saved(scales: Mapping[str, Costs], name: str) -> list[float | None]:
+    return [costs.cell(WHOLE, without(name)) for costs in scales.values()]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def show(answer: Answer, console: Console) -> None:
         for column in table.columns:
             grid.add_column(column, justify="right")
         for name, numbers in table.rows.items():
-            grid.add_row(name, *map(spell, numbers))
+            if any(number is not None for number in numbers):  # a quick answer leaves most of them out
+                grid.add_row(name, *map(spell, numbers))
         console.print(grid)
     if answer.curves:
         grid = Grid(
@@ -50,6 +51,7 @@ def save(answer: Answer, *, quick: bool) -> Path:
         "tables": [asdict(table) for table in answer.tables],
         "curves": [asdict(curve) for curve in answer.curves],
         "figures": answer.figures,
+        "spread": answer.spread,
         "notes": answer.notes,
     }
     pages.RESULTS.mkdir(exist_ok=True)

@@ -40,6 +40,7 @@ GENEROUS = "10000000/minute"  # a single client asks, for all of them
 APPS: Mapping[str, Callable[[], ASGIApp]] = {
     "bare": lambda: hello,
     "seven no-op layers": lambda: no_ops(7, hello),
+    "forty no-op layers": lambda: no_ops(40, hello),
     "whole stack": lambda: everything(hello, rate_limit=GENEROUS),
     "put together": lambda: assembly.everything(GENEROUS)(hello),
     "one empty BaseHTTPMiddleware": lambda: assembly.base_http()(hello),

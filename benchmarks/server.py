@@ -13,7 +13,7 @@ from typing import IO, Self, cast
 from benchmarks.answer import PACKAGES, Answer, Table
 from benchmarks.load import Load, generator, press
 from benchmarks.served import APPS
-from benchmarks.timing import Effort
+from benchmarks.timing import Effort, quartiles
 
 __all__ = ("QUESTION", "answer", "steps")
 
@@ -22,7 +22,7 @@ CONNECTIONS = 32
 WAITING_CONNECTIONS = 4  # so that the app's own waiting is what limits it
 SECONDS = 2.0
 
-BARE, NO_OPS, WHOLE, ASSEMBLY, BASE = list(APPS)[:5]
+BARE, NO_OPS, FORTY, WHOLE, ASSEMBLY, BASE = list(APPS)[:6]
 PAIRS = {name: f"bare{name.removeprefix(WHOLE)}" for name in APPS if name.startswith(f"{WHOLE},")}
 
 
@@ -69,6 +69,11 @@ class Turns:
     loads: list[Load] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
+    @property
+    def throughputs(self) -> list[float]:
+        """Answers per second of each."""
+        return [load.throughput for load in self.loads]
+
     def take(self, served: Served, seconds: float) -> None:
         """One turn."""
         before = served.cpu()
@@ -98,26 +103,24 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
             for each in served if turn % 2 else reversed(served):
                 turns[each.name].take(each, 1 if effort.quick else SECONDS)
                 progress()
-    found.tables.append(table := _table(turns))
+    found.tables += [table := _table(turns), _absolute(turns)]
+    found.spread |= {
+        f"requests per second: {name}": quartiles(each.throughputs) for name, each in turns.items()
+    }
+    found.spread |= {f"CPU seconds per request: {name}": quartiles(each.cpu) for name, each in turns.items()}
     found.picture = Table(
         "Throughput under uvicorn; the bare app of the same kind has 100",
         ["requests per second"],
         {name: numbers[:1] for name, numbers in table.rows.items()},
     )
-    for name, base in {WHOLE: BARE, NO_OPS: BARE, ASSEMBLY: BARE, BASE: BARE, **PAIRS}.items():
+    for name, base in {WHOLE: BARE, NO_OPS: BARE, FORTY: BARE, ASSEMBLY: BARE, BASE: BARE, **PAIRS}.items():
         key = name.replace(WHOLE, "stack").replace(", ", "_").replace(" ", "_").lower()
-        found.figures[f"throughput.{key}"] = _ratio(
-            turns, name, base, lambda turns: [load.throughput for load in turns.loads]
-        )
+        found.figures[f"throughput.{key}"] = _ratio(turns, name, base, lambda turns: turns.throughputs)
         found.figures[f"cpu.{key}"] = _ratio(turns, name, base, lambda turns: turns.cpu)
     found.figures["errors"] = sum(load.errors for each in turns.values() for load in each.loads)
     found.notes.append(
         f"Load from {generator()} over {CONNECTIONS} connections that stay open ({WAITING_CONNECTIONS} where the app"
         f" waits); medians of {_rounds(effort)} turns; uvicorn with uvloop and httptools, one process, no access log of its own."
-    )
-    found.notes.append(
-        f"CPU per request of the bare app: {median(turns[BARE].cpu) * 1e6:.0f} µs; of the whole stack:"
-        f" {median(turns[WHOLE].cpu) * 1e6:.0f} µs."
     )
     return found
 
@@ -129,20 +132,37 @@ def _ratio(turns: dict[str, Turns], name: str, base: str, of: Callable[[Turns], 
 def _table(turns: dict[str, Turns]) -> Table:
     table = Table(
         "Against the bare app of the same kind, each 100",
-        ["throughput", "CPU per request", "median latency", "99th percentile"],
+        ["throughput", "CPU per request", "p50", "p99"],
     )
     for name in APPS:
         base = PAIRS.get(name, name if name in PAIRS.values() else BARE)
         table.rows[name] = [
             100 * _ratio(turns, name, base, of)
             for of in (
-                lambda turns: [load.throughput for load in turns.loads],
+                lambda turns: turns.throughputs,
                 lambda turns: turns.cpu,
                 lambda turns: [load.p50 for load in turns.loads],
                 lambda turns: [load.p99 for load in turns.loads],
             )
         ]
     return table
+
+
+def _absolute(turns: dict[str, Turns]) -> Table:
+    """For a look at the scale; the table of ratios is what holds elsewhere."""
+    return Table(
+        "On this machine",
+        ["requests/s", "CPU s per 1,000 requests", "p50, ms", "p99, ms"],
+        {
+            name: [
+                median(each.throughputs),
+                median(each.cpu) * 1000,
+                median(load.p50 for load in each.loads) * 1000,
+                median(load.p99 for load in each.loads) * 1000,
+            ]
+            for name, each in turns.items()
+        },
+    )
 
 
 if __name__ == "__main__":

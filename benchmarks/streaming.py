@@ -99,7 +99,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     table = Table("A message through the whole stack, in messages through a no-op layer", [])
     for name, what in ("chunks", "chunk of 64 KiB"), ("events", "event of 23 bytes, in a turn of its own"):
         spec = f"benchmarks.streaming:{name}"
-        scales = measure(spec, _effort(effort), progress, found, WHOLE, counted=OPEN, burst=OPEN)
+        scales = measure(spec, _effort(effort), progress, found, WHOLE, label=name, counted=OPEN, burst=OPEN)
         table.columns = [*scales]
         table.rows[what] = [costs.of(WHOLE) for costs in scales.values()]
         for scale, costs in scales.items():

@@ -68,7 +68,7 @@ class Effort:
         quick: For a gate rather than for the record.
     """
 
-    rounds: int = 51
+    rounds: int = 31
     requests: int = 1000
     warm_up: int = 2000
     quick: bool = False
@@ -134,7 +134,9 @@ def per_request(
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The lower quartile, the median, the upper quartile."""
+    """The lower quartile, the median, the upper quartile; of a single value, that value."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
     low, middle, high = quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
