@@ -28,9 +28,9 @@ FLOORS = (
             "metric_sink",
             "paths",
         ),
-        *("quota.gcra", "retry_after", "slo", "timeouts", "traceparent"),
+        *("quota.gcra", "retry_after", "shedding", "slo", "timeouts", "trace_ids", "traceparent"),
     ),
-    ("context", "error_specs", "logs.redaction", "quota", "route"),
+    ("context", "error_specs", "logs.redaction", "quota", "route", "trace_headers"),
     ("error_catalogue", "logs", "faults", "peers", "recorder", "request_headers", "telemetry"),
     ("error_response",),
     ("exchange", "plain_error", "setting_forms"),
@@ -38,7 +38,7 @@ FLOORS = (
     # the layers and the policies
     ("client", "logs.setup", "middleware"),
     # what puts them together
-    ("stack", "testing"),
+    ("health_checks", "stack", "testing"),
     ("__main__", "command", ""),
 )
 TOP = len(FLOORS) - 1

