@@ -179,9 +179,10 @@ class ErrorBudget:
 
     def _burns(self, alert: BurnAlert) -> bool:
         long, short = int(alert.long) // 60, int(alert.short) // 60
+        most = alert.factor * (1 + _EXACT)
         return (
-            self._burn_rate(long) > alert.factor
-            and self._burn_rate(short) > alert.factor
+            self._burn_rate(long) > most
+            and self._burn_rate(short) > most
             and self._recent.latest(long).failed >= self.slo.min_failures
         )
 

@@ -65,8 +65,12 @@ class History:
         """The sum of that many latest buckets, by default of all."""
         if buckets is None:
             return Counts(*(sum(column) for column in self._columns))
-        places = [bucket % self._size for bucket in range(self._latest - buckets + 1, self._latest + 1)]
-        return Counts(*(sum(column[place] for place in places) for column in self._columns))
+        end = self._latest % self._size + 1
+        begin = max(0, end - buckets)
+        wrapped = self._size - (
+            buckets - (end - begin)
+        )  # the oldest of them may stand at the end of the ring
+        return Counts(*(sum(each[begin:end]) + sum(each[wrapped:]) for each in self._columns))
 
     def rows(self) -> Iterator[list[float]]:
         """The buckets that hold something, oldest first: their first minute, and the counts."""

@@ -34,8 +34,8 @@ def log_event(event: BudgetEvent) -> None:
         case AlertEnded(alert=alert):
             what = f"no longer burns more than {alert.factor:g} times too fast"
             _log(logging.INFO, f"Error budget of {name} {what}", event, {"alert": alert.name})
-        case BudgetReset(reason=reason):
-            _log(logging.WARNING, f"Error budget of {name} starts afresh: {reason}", event, {})
+        case _:
+            _log(logging.WARNING, f"Error budget of {name} starts afresh: {event.reason}", event, {})
 
 
 def status_fields(slo: SLO, status: BudgetStatus) -> dict[str, Any]:

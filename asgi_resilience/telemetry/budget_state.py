@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from asgi_resilience.context import report_failure
 from asgi_resilience.slo.state_file import StateFile
@@ -40,8 +40,9 @@ class BudgetState:
     def __init__(self, path: str | os.PathLike[str], states: Callable[[], Mapping[str, Any]]) -> None:
         self._file = StateFile(path)
         self._states = states
-        self._executor: ThreadPoolExecutor | None = None
+        self._phase: Literal["new", "running", "ending", "closed"] = "new"
         self._process = 0
+        self._executor = ThreadPoolExecutor(1, "asgi-resilience-slo")  # its thread starts with the first task
         self._reading: Future[Loaded] | None = None
         self._writing: Future[None] | None = None
         self._usable = True
@@ -49,11 +50,15 @@ class BudgetState:
 
     def load(self) -> Loaded | None:
         """What stood in the file, exactly once; None while it is being read, and ever after."""
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, "asgi-resilience-slo")
+        if self._phase == "new":
+            self._phase = "running"
             self._process = os.getpid()
-            self._reading = self._executor.submit(self._read)
-            atexit.register(self.close)
+            atexit.register(self.end)
+            try:
+                self._reading = self._executor.submit(self._read)
+            except RuntimeError:  # the process ends: no thread starts any more, and nobody minds to wait
+                self._phase = "ending"
+                return self._read()
         reading = self._reading
         if reading is None or not reading.done():
             return None
@@ -63,31 +68,42 @@ class BudgetState:
     @property
     def loading(self) -> bool:
         """Whether the file is being read."""
-        return self._reading is not None and self._process == os.getpid()
+        return self._reading is not None and self._is_own()
 
     def save(self, at: float) -> None:
         """Write the file, once a minute at most; `at` is in seconds since 1970."""
-        minute = int(at // 60)
-        if self._executor is None or minute == self._saved or not self._mine():
+        if not self._usable or not self._is_own():
             return
-        if self._writing is None or self._writing.done():
+        minute = int(at // 60)
+        if self._phase == "ending":
+            self._write(self._states())
+        elif (
+            self._phase == "running"
+            and minute != self._saved
+            and (self._writing is None or self._writing.done())
+        ):
             self._saved = minute
             self._writing = self._executor.submit(self._write, self._states())
 
-    def close(self) -> None:
-        """Write the file a last time, and let another process have it. It blocks."""
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        atexit.unregister(self.close)
-        if self._process == os.getpid():
-            executor.shutdown()
+    def end(self) -> None:
+        """Write the file, and from now on with every `save`: the last flush may be still to come. It blocks."""
+        if self._phase == "running" and self._is_own():
+            self._phase = "ending"
+            self._executor.shutdown()
             if self._reading is None and self._usable:
                 self._write(self._states())
+
+    def close(self) -> None:
+        """Write the file a last time, and let another process have it. It blocks."""
+        self.end()
+        if self._phase == "ending":
+            self._phase = "closed"
+            self._reading = None
+            atexit.unregister(self.end)
             self._file.close()
 
-    def _mine(self) -> bool:
-        return self._usable and self._process == os.getpid()
+    def _is_own(self) -> bool:
+        return self._process == os.getpid()
 
     def _read(self) -> Loaded:
         try:
