@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import anyio
 
-from asgi_resilience.traceparent import log_trace_id
+from asgi_resilience.traceparent import Trace, log_trace_id
 
 __all__ = (
     "KEY",
@@ -74,7 +74,7 @@ class RequestContext:
         request_id: Set by the request-id layer; None before it has run or without it.
         trace_id: 32 hex digits, once the trace layer has run.
         span_id: 16 hex digits, once the trace layer has run.
-        tracestate: The `tracestate` that came with the `traceparent` which gave the ids, to be handed on unchanged.
+        trace: What the caller's headers or a tracer have told besides the ids; None: nothing.
         traced: Whether the ids are those of a span that a tracer has opened for this request; None: nobody looks for one.
         log_tags: Set by the trace layer, together with the ids: what `log_fields` holds besides them.
         clock: What `started_at` and its like were read from, in seconds; monotonic.
@@ -139,9 +139,9 @@ class RequestContext:
         "span_id",
         "started_at",
         "status",
+        "trace",
         "trace_id",
         "traced",
-        "tracestate",
         "user_id",
     )
 
@@ -161,7 +161,7 @@ class RequestContext:
         self.request_id: str | None = None
         self.trace_id: str | None = None
         self.span_id: str | None = None
-        self.tracestate: str | None = None
+        self.trace: Trace | None = None
         self.traced: bool | None = None
         self.log_tags: dict[str, str] | None = None
         self.route: str | None = None

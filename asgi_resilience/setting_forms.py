@@ -12,6 +12,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, cast
 
+from asgi_resilience.error_rule import ErrorRule
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.faults import Fault, FaultPlan
 from asgi_resilience.health_check import HealthCheck, HealthChecks
@@ -20,14 +21,18 @@ from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.quota.fields import QuotaPolicy
 from asgi_resilience.quota.gcra import RateLimit
+from asgi_resilience.telemetry.keep import KeepRules
 from asgi_resilience.timeouts import Timeouts
 
 __all__ = (
     "Form",
     "checks",
+    "errors",
     "faults",
+    "function_or_none",
     "header_name",
     "header_name_or_none",
+    "keep_rules",
     "limit",
     "limit_key",
     "limits_by_path",
@@ -35,14 +40,16 @@ __all__ = (
     "networks",
     "one_of",
     "path",
+    "path_or_none",
     "paths",
     "redact_keys",
     "redact_patterns",
     "seconds_or_none",
     "share",
-    "sink",
+    "sink_or_none",
     "switch",
     "switch_or_networks",
+    "switch_or_none",
     "text",
     "threshold",
     "timeouts_by_path",
@@ -60,6 +67,11 @@ def switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("expected True or False")  # noqa: TRY004 - every wrong setting is a ValueError
     return value
+
+
+def switch_or_none(value: Any) -> bool | None:
+    """True, False, or None for what is best."""
+    return None if value is None else switch(value)
 
 
 def text(value: Any) -> str:
@@ -113,6 +125,11 @@ def path(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError("expected a path that starts with '/'")
     return value
+
+
+def path_or_none(value: Any) -> str | None:
+    """One path, or none."""
+    return None if value is None else path(value)
 
 
 def paths(value: Any) -> tuple[str, ...]:
@@ -216,11 +233,18 @@ def faults(value: Any) -> Any:
     return value if isinstance(given, FaultPlan) else _several(value, Fault)
 
 
-def sink(value: Any) -> Any:
-    """A metric sink."""
-    if not all(callable(getattr(value, each, None)) for each in _SINK):
+def sink_or_none(value: Any) -> Any:
+    """A metric sink, or none for that of the process."""
+    if value is not None and not all(callable(getattr(value, each, None)) for each in _SINK):
         raise ValueError(f"expected an object with the methods {', '.join(_SINK)}")
     return value
+
+
+def errors(value: Any) -> tuple[int | str, ...]:
+    """What counts as an error."""
+    entries = _several(value, int, str)
+    _ask(ErrorRule, entries)
+    return entries
 
 
 def _ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
@@ -229,6 +253,23 @@ def _ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
         owner(*arguments, **options)
     except ValueError as error:
         raise ValueError(str(error).partition(": ")[2]) from None
+
+
+def keep_rules(value: Any) -> tuple[Any, ...]:
+    """Several rules of which traces are kept."""
+    rules = _several(value, str, Callable)  # type: ignore[arg-type]  # an abstract class
+    try:
+        KeepRules(rules)
+    except ValueError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None
+    return rules
+
+
+def function_or_none(value: Any) -> Any:
+    """Something to call, or none."""
+    if value is not None and not callable(value):
+        raise ValueError("expected a function, or None")
+    return value
 
 
 def _is_number(value: Any) -> bool:

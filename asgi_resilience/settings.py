@@ -12,7 +12,7 @@ from asgi_resilience import setting_forms as form
 from asgi_resilience.faults import Fault, FaultPlan
 from asgi_resilience.faults.plan import IN_PRODUCTION
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
-from asgi_resilience.metric_sink import NULL, MetricSink
+from asgi_resilience.metric_sink import MetricSink
 from asgi_resilience.quota.gcra import RateLimit
 
 __all__ = ("ClientErrorLevel", "LogLevel", "RedactEmail", "Settings")
@@ -56,6 +56,10 @@ class Settings:
         request_id_header: Name of its header, in and out.
         trust_request_id: Take over a well-formed inbound id: from everyone, from no one, or from these networks.
         trace_context: Find or make the ids that join log lines to traces.
+        trust_trace: Believe inbound trace headers: of everyone, of no one, or of these networks.
+        keep_traces: Requests whose traces are kept whatever the rules of sampling say: paths, `"header:X-Debug"`,
+            `"header:X-Tier=gold"`, functions of the scope.
+        route_resolver: Tells the template of a request's route from the scope, for routers that leave nothing there.
         access_log: Write one line per request.
         access_log_sample_rate: Share of successful requests whose line is kept, 0 to 1; errors and slow ones always are.
         access_log_slow: Seconds from which a request is slow.
@@ -66,7 +70,11 @@ class Settings:
         redact_patterns: More regular expressions whose matches are redacted.
         redact_email: Which side of an e-mail address is masked.
         metrics: Feed `metric_sink`.
-        metric_sink: Where the numbers go; by default nowhere, at no cost.
+        metric_sink: Where the numbers go. None: to the pipeline of this process; `NULL`: nowhere, at no cost.
+        metric_errors: What counts as an error: statuses, classes of them, error codes.
+        dogstatsd: Send metrics to a DogStatsD agent. None: if the package `datadog` is installed.
+        dogstatsd_distribution: Send histograms as distributions.
+        prometheus_path: Where Prometheus finds the metrics, such as `/metrics`. None: nowhere.
         faults: What goes wrong on purpose: `Fault`s, or a `FaultPlan`. Refused in production.
         error_envelope: Answer errors with the JSON envelope.
         rewrite_error_responses: Rewrite the framework's plain-text and HTML error pages, too.
@@ -103,6 +111,9 @@ class Settings:
     request_id_header: str = "X-Request-ID"
     trust_request_id: bool | tuple[str, ...] = True
     trace_context: bool = True
+    trust_trace: bool | tuple[str, ...] = True
+    keep_traces: tuple[str | Callable[[Any], bool], ...] = ()
+    route_resolver: Callable[[Any], str | None] | None = None
     access_log: bool = True
     access_log_sample_rate: float = 1.0
     access_log_slow: float = 1.0
@@ -113,7 +124,11 @@ class Settings:
     redact_patterns: tuple[str, ...] = ()
     redact_email: RedactEmail = "local"
     metrics: bool = True
-    metric_sink: MetricSink = NULL
+    metric_sink: MetricSink | None = None
+    metric_errors: tuple[int | str, ...] = ("5xx",)
+    dogstatsd: bool | None = None
+    dogstatsd_distribution: bool = False
+    prometheus_path: str | None = None
     faults: FaultPlan | tuple[Fault, ...] = ()
     error_envelope: bool = True
     rewrite_error_responses: bool = True
@@ -208,7 +223,7 @@ def _warn_of_strangers(environ: Mapping[str, str]) -> None:
             warnings.warn(f"{variable} is not a setting that can be read{meant}", stacklevel=3)
 
 
-_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "faults"))
+_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "faults", "route_resolver"))
 
 _FORMS_BY_TYPE: dict[type, form.Form] = {bool: form.switch, str: form.text, tuple: form.paths}
 _FORMS: dict[str, form.Form] = {
@@ -217,6 +232,9 @@ _FORMS: dict[str, form.Form] = {
     "health_checks": form.checks,
     "request_id_header": form.header_name,
     "trust_request_id": form.switch_or_networks,
+    "trust_trace": form.switch_or_networks,
+    "keep_traces": form.keep_rules,
+    "route_resolver": form.function_or_none,
     "access_log_sample_rate": form.share,
     "access_log_slow": form.threshold,
     "client_error_level": form.one_of(*get_args(ClientErrorLevel)),
@@ -224,7 +242,10 @@ _FORMS: dict[str, form.Form] = {
     "redact_keys": form.redact_keys,
     "redact_patterns": form.redact_patterns,
     "redact_email": form.one_of(*get_args(RedactEmail)),
-    "metric_sink": form.sink,
+    "metric_sink": form.sink_or_none,
+    "metric_errors": form.errors,
+    "dogstatsd": form.switch_or_none,
+    "prometheus_path": form.path_or_none,
     "faults": form.faults,
     "docs_url": form.url_or_none,
     "rate_limit": form.limit,
@@ -251,7 +272,10 @@ _READERS: dict[str, read_as.Reader] = {
     "log_level": read_as.upper,
     "redact_patterns": read_as.words,
     "trust_request_id": read_as.switch_or_listed,
+    "trust_trace": read_as.switch_or_listed,
     "docs_url": read_as.optional,
+    "dogstatsd": read_as.switch_or_none,
+    "prometheus_path": read_as.optional,
     "deadline_header": read_as.optional,
     "rate_limit": read_as.optional,
     "event_stream_idle_timeout": read_as.number,

@@ -126,7 +126,16 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
         )
     if settings.trace_context:
         layers.append(
-            _Layer(TraceContextMiddleware, service=service, environment=environment, version=version)
+            _Layer(
+                TraceContextMiddleware,
+                trust=settings.trust_trace,
+                service=service,
+                environment=environment,
+                version=version,
+                route_resolver=settings.route_resolver,
+                keep=settings.keep_traces,
+                errors=errors if settings.error_envelope else None,
+            )
         )
     if settings.access_log:
         layers.append(

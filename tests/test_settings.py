@@ -28,6 +28,9 @@ WRONG = {
     "request_id_header": "X Request",
     "trust_request_id": ("nowhere",),
     "trace_context": None,
+    "trust_trace": ("10.0.0.1/8",),
+    "keep_traces": ("checkout",),
+    "route_resolver": "/items/{id}",
     "access_log": "on",
     "access_log_sample_rate": 2,
     "access_log_slow": -1,
@@ -70,6 +73,8 @@ FROM_TEXT = {
     "request_id_header": ("X-Correlation-ID", "X-Correlation-ID"),
     "trust_request_id": ("10.0.0.0/8, unix", ("10.0.0.0/8", "unix")),
     "trace_context": ("0", False),
+    "trust_trace": ("no", False),
+    "keep_traces": ("/checkout, header:X-Tier=gold", ("/checkout", "header:X-Tier=gold")),
     "access_log": ("False", False),
     "access_log_sample_rate": ("0.1", 0.1),
     "access_log_slow": ("inf", float("inf")),
@@ -174,7 +179,7 @@ def test_the_redactor_is_that_of_the_settings():
 
 def test_every_field_is_read():
     """All fields but those that hold objects have a variable."""
-    assert FROM_TEXT.keys() == FIELDS.keys() - {"health_checks", "metric_sink", "faults"}
+    assert FROM_TEXT.keys() == FIELDS.keys() - {"health_checks", "metric_sink", "faults", "route_resolver"}
 
 
 @pytest.mark.parametrize("name", FROM_TEXT)

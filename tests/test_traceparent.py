@@ -11,6 +11,8 @@ from asgi_resilience.traceparent import (
     format_traceparent,
     log_trace_id,
     parse_datadog,
+    parse_priority,
+    parse_tags,
     parse_traceparent,
     parse_tracestate,
 )
@@ -96,8 +98,8 @@ def test_only_the_lowest_flag_means_sampled(flags, sampled):
         ([b"foo=1"], "foo=1"),
         ([b"foo=1", b"bar=2"], "foo=1,bar=2"),
         ([b"foo=1 , ,\tbar=2"], "foo=1,bar=2"),
-        ([b"foo=1,foo=2"], None),
-        ([b"foo=1", b"foo=1"], None),
+        ([b"foo=1,foo=2"], "foo=1,foo=2"),
+        ([b"foo=1", b"foo=1"], "foo=1,foo=1"),
         ([b"foo"], None),
         ([b"foo="], None),
         ([b"Foo=1"], None),
@@ -105,17 +107,25 @@ def test_only_the_lowest_flag_means_sampled(flags, sampled):
         ([b"foo=\x00"], None),
         ([b"foo=caf\xc3\xa9"], None),
         ([b"0a@b=1"], "0a@b=1"),
-        ([b"0a=1"], None),
-        ([b"a@b@c=1"], None),
+        ([b"0a=1"], "0a=1"),
+        ([b"a@b@c=1"], "a@b@c=1"),
+        ([b"@a=1"], None),
         ([b",".join(b"k%d=1" % n for n in range(32))], ",".join(f"k{n}=1" for n in range(32))),
         ([b",".join(b"k%d=1" % n for n in range(33))], None),
         ([b"foo=" + b"1" * 256], "foo=" + "1" * 256),
         ([b"foo=" + b"1" * 257], None),
-        ([b"a=" + b"1" * 255, b"b=" + b"1" * 255], None),
+        ([b"a=" + b"1" * 254, b"b=" + b"1" * 253], "a=" + "1" * 254 + ",b=" + "1" * 253),
+        ([b"a=" + b"1" * 254, b"b=" + b"1" * 254], "a=" + "1" * 254),
+        (
+            [b"a=" + b"1" * 127, *(b"k%d=" % n + b"1" * 96 for n in range(5))],
+            ",".join(f"k{n}=" + "1" * 96 for n in range(5)),
+        ),
+        ([b"k%02d=" % n + b"1" * 28 for n in range(20)], ",".join(f"k{n:02}=" + "1" * 28 for n in range(15))),
+        ([b"a=1" + b" " * 40_000], None),
     ],
 )
-def test_a_tracestate_is_kept_whole_or_dropped_whole(values, expected):
-    """Headers are joined in order; over 32 members or 512 characters, a bad member or a double key drop it (#110)."""
+def test_the_members_of_a_tracestate_are_kept_as_they_are(values, expected):
+    """Headers are joined in order; over 32 members or a bad one drop them, over 512 characters some are left out."""
     assert parse_tracestate(values) == expected
 
 
@@ -184,3 +194,33 @@ def test_datadog_headers_never_raise(trace, parent, priority, tags):
 def test_a_log_line_has_hex_for_128_bits_and_decimal_for_64(trace_id, text):
     """Log lines name traces as Datadog's own integrations do."""
     assert log_trace_id(trace_id) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "priority"),
+    [(b"-1", -1), (b"0", 0), (b"1", 1), (b"2", 2), (b"3", None), (b"99", None), (b" 1", None), (b"", None)],
+)
+def test_a_priority_is_one_of_four(value, priority):
+    """Whatever is not one of Datadog's four decisions is none."""
+    assert parse_priority(value) == priority
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        (b"_dd.p.dm=-4", "_dd.p.dm=-4"),
+        (b"_dd.p.dm=-4,_dd.p.tid=6b0457f400000000,_dd.p.usr=a=b", "_dd.p.dm=-4,_dd.p.usr=a=b"),
+        (b"other=1,_dd.p.dm=-0", "_dd.p.dm=-0"),
+        (b"_dd.p.tid=6b0457f400000000", None),
+        (b"other=1", None),
+        (b"_dd.p.dm", None),
+        (b"_dd.p.dm=-4,", None),
+        (b"_dd.p.dm=-4\r\nx: y", None),
+        (b"_dd.p.dm=caf\xc3\xa9", None),
+        (b"_dd.p.dm=" + b"1" * 512, None),
+        (b"", None),
+    ],
+)
+def test_only_tags_that_are_meant_to_travel_do(value, tags):
+    """Tags of the trace go on, without the half of its id that is sent anew; what is malformed does not."""
+    assert parse_tags(value) == tags

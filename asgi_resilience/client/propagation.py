@@ -3,10 +3,12 @@
 The receiver can then stop working when nobody waits for the answer any more, and name the same request in its log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from asgi_resilience.context import RequestContext
-from asgi_resilience.traceparent import TraceParent, format_traceparent
+from asgi_resilience.telemetry.tracing import outbound_trace
+from asgi_resilience.trace_ids import new_span_id
+from asgi_resilience.traceparent import Trace, TraceParent, format_traceparent
 
 __all__ = ("deadline_header", "trace_headers")
 
@@ -19,16 +21,36 @@ def deadline_header(now: float, timeout: float | None, deadline: float | None) -
     return str(max(1, int(min(limits) * 1000))) if limits else None
 
 
-def trace_headers(record: RequestContext) -> Iterator[tuple[str, str]]:
-    """W3C and Datadog headers that make the receiver's span a child of this request's."""
-    trace_id, span_id = record.trace_id, record.span_id
-    if trace_id is None or span_id is None:
-        return
-    # Whether the caller records the trace is not known here. Sampled is the answer that loses nothing.
-    yield "traceparent", format_traceparent(TraceParent(trace_id, span_id, sampled=True))
-    if record.tracestate is not None:
-        yield "tracestate", record.tracestate
+def trace_headers(record: RequestContext | None) -> Iterable[tuple[str, str]]:
+    """W3C and Datadog headers that put what the receiver does into the trace of this request.
+
+    Those of ddtrace where it has an active span. Without, each call is given a span id of its own, which is the parent of
+    whatever the receiver records (W3C Trace Context §3.4).
+    """
+    if record is None or record.traced is not None:  # None: ddtrace was refused
+        headers = outbound_trace()
+        if headers:
+            return headers.items()
+    return () if record is None or record.trace_id is None else _own(record, record.trace_id)
+
+
+def _own(record: RequestContext, trace_id: str) -> Iterator[tuple[str, str]]:
+    trace = record.trace or Trace()
+    span_id = new_span_id()
+    # Where nobody has decided whether the trace is kept, sampled is the answer that loses nothing. The receiver's tracer
+    # finds no priority then, and decides.
+    yield (
+        "traceparent",
+        format_traceparent(TraceParent(trace_id, span_id, sampled=trace.sampled is not False)),
+    )
+    if trace.tracestate is not None:
+        yield "tracestate", trace.tracestate
     yield "x-datadog-trace-id", str(int(trace_id[16:], 16))
     yield "x-datadog-parent-id", str(int(span_id, 16))
+    if trace.priority is not None:
+        yield "x-datadog-sampling-priority", str(trace.priority)
+    tags = [] if trace.tags is None else [trace.tags]
     if trace_id[:16].strip("0"):
-        yield "x-datadog-tags", f"_dd.p.tid={trace_id[:16]}"
+        tags.append(f"_dd.p.tid={trace_id[:16]}")
+    if tags:
+        yield "x-datadog-tags", ",".join(tags)

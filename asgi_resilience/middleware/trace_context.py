@@ -1,15 +1,14 @@
 """Give every request the ids of its trace, so that its log lines and outbound calls can be found from each other.
 
-With ddtrace at work they are the ids of the span that it opens for the request. Without, the trace goes on that the
-caller names in `traceparent` or `x-datadog-trace-id`, or a new one begins.
+With ddtrace at work they are the ids of the request's span, which this layer opens where nothing else does. Without, the
+trace goes on that the caller names in `traceparent` or `x-datadog-trace-id`, or a new one begins.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
-from random import Random
 from typing import Final
+
+import anyio
 
 from asgi_resilience.context import (
     KEY,
@@ -19,61 +18,57 @@ from asgi_resilience.context import (
     RequestContext,
     Scope,
     Send,
-    current_request,
     report_failure,
 )
+from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.peers import TrustedProxies, peer
 from asgi_resilience.recorder import observe
 from asgi_resilience.request_headers import watch, watched
-from asgi_resilience.telemetry.tracing import Span, Tracing, find_tracing, require_tracing
-from asgi_resilience.traceparent import (
-    TraceParent,
-    parse_datadog,
-    parse_traceparent,
-    parse_tracestate,
-)
+from asgi_resilience.telemetry.keep import KeepRule, KeepRules
+from asgi_resilience.telemetry.request_span import RequestSpan, RequestSpans
+from asgi_resilience.telemetry.tracing import Tracing, find_tracing, require_tracing
+from asgi_resilience.trace_headers import TRACE_HEADERS, hide_trace, read_trace
+from asgi_resilience.trace_ids import random_bits
+from asgi_resilience.traceparent import Trace
 
 __all__ = ("TraceContextMiddleware",)
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _BITS: Final = 128 + 64  # of a trace id and a span id
 _DIGITS: Final = "%048x"
-_HEADERS: Final = frozenset(
-    (
-        b"traceparent",
-        b"tracestate",
-        b"x-datadog-trace-id",
-        b"x-datadog-parent-id",
-        b"x-datadog-sampling-priority",
-        b"x-datadog-tags",
-    )
-)
-
-# Not the module-level generator: an application that seeds that one would get the same ids in every process.
-_random = Random()  # noqa: S311 - ids must differ, not be secret
-os.register_at_fork(after_in_child=_random.seed)
+_KEPT: Final = 2  # Datadog's USER_KEEP
+_LONGEST_FLUSH: Final = 5.0
+"""Seconds that a shutdown waits for the tracer."""
 
 
 class TraceContextMiddleware:
-    """Set `trace_id`, `span_id` and the `dd.*` log fields of each request.
+    """Set `trace_id`, `span_id` and the `dd.*` log fields of each request, and tell its span what it should know.
 
-    ddtrace is used when something else has loaded it, and never loaded otherwise. Its request span then gets the tags
-    `http.request_id` and, when the answer is an error, `error.code`.
+    ddtrace is used when something else has loaded it, and never loaded otherwise. The request's span then gets the route's
+    template as `http.route` and in its resource, the tags `http.request_id` and, when the answer is an error, `error.code`;
+    an error's trace is kept, whatever the rules of sampling say.
 
     Args:
         app: The application.
-        trust: Whose trace headers are believed: everybody's (True, the default: ids only join log lines), nobody's (False),
-            or those of peers in these networks; see `TrustedProxies` for their forms. It has no say in what ddtrace
-            believes.
+        trust: Whose trace headers are believed: everybody's (True, the default), nobody's (False), or those of peers in these
+            networks; see `TrustedProxies` for their forms. From the requests of others they are taken away, so that tracers
+            further in begin a new trace, too. A tracer further out has read them already.
         response_header: Name of a response header that tells the client the trace id, as 32 hex digits. Default None.
         service: `dd.service` of the log fields, where ddtrace does not know better.
         environment: `dd.env`, likewise.
         version: `dd.version`, likewise.
+        route_resolver: Tells the template of a request's route from the scope, for routers that leave nothing there. Called
+            when the request arrives and, while it returns None, again when the response starts.
+        keep: Requests whose traces are kept: paths, `"header:NAME"`, `"header:NAME=VALUE"`, functions of the scope; one or
+            several. A header counts when its sender is believed.
         ddtrace: None: when it is loaded. True: load it. False: never, even when it is loaded.
+        open_span: Open the request's span where no integration of ddtrace does.
+        errors: How exceptions are answered outside of ddtrace's middlewares, for spans that end before that; None: nobody
+            answers them.
         random_bits: Makes the new ids: called with a number of bits.
 
     Raises:
-        ValueError: `response_header` is not a header name, or an entry of `trust` no network.
+        ValueError: `response_header` is not a header name, an entry of `trust` no network, or one of `keep` no rule.
         ImportError: `ddtrace=True`, and it is not installed.
     """
 
@@ -86,8 +81,12 @@ class TraceContextMiddleware:
         service: str = "",
         environment: str = "",
         version: str = "",
+        route_resolver: Callable[[Scope], str | None] | None = None,
+        keep: KeepRule | Iterable[KeepRule] = (),
         ddtrace: bool | None = None,
-        random_bits: Callable[[int], int] = _random.getrandbits,
+        open_span: bool = True,
+        errors: ErrorRenderer | None = None,
+        random_bits: Callable[[int], int] = random_bits,
     ) -> None:
         if response_header is not None and not _HEADER_NAME.fullmatch(response_header):
             raise ValueError(
@@ -95,12 +94,19 @@ class TraceContextMiddleware:
             )
         self.app = app
         self._trusted = TrustedProxies.of(("*",) if trust is True else () if trust is False else trust)
+        self._trusts_all = trust is True
         self._response_header = None if response_header is None else response_header.lower().encode("ascii")
         self._tags = {"dd.service": service, "dd.env": environment, "dd.version": version}
+        self._route_resolver = route_resolver
+        rules = KeepRules(keep)
+        self._keep = rules or None
         self._random_bits = random_bits
+        self._errors = errors
         self._look_for_tracer = ddtrace is None
         self._tracing: Tracing | None = None
-        watch(*_HEADERS)
+        self._opening: ASGIApp | None = None
+        self._opens = open_span
+        watch(*TRACE_HEADERS, *rules.header_names)
         if ddtrace:
             self._use(require_tracing())
 
@@ -108,28 +114,91 @@ class TraceContextMiddleware:
         """Serve one connection."""
         record: RequestContext | None = scope.get(KEY)
         if record is None:
-            await observe(self, scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self._lifespan(scope, receive, send)
+            else:
+                await observe(self, scope, receive, send)
             return
+        app = self.app
         if record.trace_id is None:  # otherwise a layer of this kind stands further out
             try:
-                self._begin(scope, record)
+                app = self._begin(scope, record)
             except Exception as error:  # noqa: BLE001 - telemetry may never change a response
                 report_failure(self._begin, error)
-        await self.app(scope, receive, send)
+        await app(scope, receive, send)
 
-    def _begin(self, scope: Scope, record: RequestContext) -> None:
+    def _begin(self, scope: Scope, record: RequestContext) -> ASGIApp:
         tracing = self._tracing or (self._find() if self._look_for_tracer else None)
-        if tracing is not None:
-            record.traced = False
-            record.on_start.append(partial(_tag_span, tracing, scope))
-        if self._response_header is not None:
-            record.on_start.append(partial(_tell_client, self._response_header))
-        span = None if tracing is None else tracing.request_span(scope)
-        if span is not None:
-            _adopt(record, span)
-        else:
-            self._identify(scope, record)
         record.log_tags = self._tags
+        if self._route_resolver is not None:
+            self._resolve(record)
+            record.on_start.append(self._resolve)
+        headers = watched(record, scope)
+        told = read_trace(headers) if headers else None
+        believed = self._trusts_all or self._trusted.trusts(peer(scope))
+        if not believed:
+            hide_trace(scope)
+        kept = self._keep is not None and self._keep.match(scope, headers if believed else ())
+        if tracing is None:
+            self._identify(record, told if believed else None)
+            if kept:
+                record.trace = record.trace or Trace()
+                record.trace.priority = _KEPT
+            app = self.app
+        else:
+            record.trace = trace = RequestSpan(tracing, None if self._errors is None else self._answer)
+            trace.keep = kept
+            if told is not None:
+                trace.parent = told.parent
+            app = self._join(tracing, trace, scope, record, told if believed else None)
+        if self._response_header is not None:
+            record.on_start.append(self._tell_client)
+        return app
+
+    def _identify(self, record: RequestContext, told: Trace | None) -> None:
+        # No id is 0 by chance, nor is the upper half of a trace id: that happens once in 10¹⁹.
+        digits = _DIGITS % self._random_bits(_BITS)
+        record.trace_id = digits[:32] if told is None or told.parent is None else told.parent.trace_id
+        record.span_id = digits[32:]
+        record.trace = told
+
+    def _join(
+        self,
+        tracing: Tracing,
+        trace: RequestSpan,
+        scope: Scope,
+        record: RequestContext,
+        told: Trace | None,
+    ) -> ASGIApp:
+        """Take the ids of the span that is there, or have one opened; until it is, the ids are our own."""
+        record.traced = False
+        record.on_start.append(trace.on_start)
+        record.on_end.append(trace.on_end)
+        span = tracing.request_span(scope)
+        if span is not None:
+            trace.around = True
+            trace.adopt(record, span)
+            return self.app
+        self._identify(record, told)
+        record.trace = trace
+        if told is not None:
+            trace.tracestate, trace.priority, trace.tags = told.tracestate, told.priority, told.tags
+        if not self._opens or not tracing.enabled:
+            return self.app
+        opening = self._opening
+        if opening is None:
+            if tracing.spans_inside(self.app):
+                self._opens = False
+                return self.app
+            opening = self._opening = tracing.traced(self.app)
+        trace.place = (scope["path"], scope.get("root_path", ""))
+        record.on_end.append(self._learn)
+        return opening
+
+    def _learn(self, record: RequestContext) -> None:
+        """Leave the span to whoever opens a second one for the same request, from the next one on."""
+        if isinstance(record.trace, RequestSpan) and record.trace.inner:
+            self._opens = False
 
     def _find(self) -> Tracing | None:
         tracing = find_tracing()
@@ -140,76 +209,41 @@ class TraceContextMiddleware:
     def _use(self, tracing: Tracing) -> None:
         self._tracing = tracing
         self._tags = {name: value or self._tags[name] for name, value in tracing.tags.items()}
-        tracing.on_request_span(_on_request_span)
+        tracing.listen(RequestSpans())
 
-    def _identify(self, scope: Scope, record: RequestContext) -> None:
-        # No id is 0 by chance, nor is the upper half of a trace id: that happens once in 10¹⁹.
-        digits = _DIGITS % self._random_bits(_BITS)
-        headers = watched(record, scope)
-        parent = self._inbound(headers, scope, record) if headers else None
-        record.trace_id = digits[:32] if parent is None else parent.trace_id
-        record.span_id = digits[32:]
+    def _answer(self, error: Exception) -> tuple[int, str]:
+        assert self._errors is not None
+        spec = self._errors.catalogue.classify(error).spec
+        return spec.status, spec.code
 
-    def _inbound(
-        self, headers: list[tuple[bytes, bytes]], scope: Scope, record: RequestContext
-    ) -> TraceParent | None:
-        found: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            if name in _HEADERS:
-                found.setdefault(name, []).append(value)
-        if not found or not self._trusted.trusts(peer(scope)):
-            return None
-        parent = parse_traceparent(_only(found, b"traceparent"))
-        if parent is not None:
-            states = found.get(b"tracestate")
-            record.tracestate = None if states is None else parse_tracestate(states)
-            return parent
-        return parse_datadog(
-            _only(found, b"x-datadog-trace-id"),
-            _only(found, b"x-datadog-parent-id", b"0"),
-            _only(found, b"x-datadog-sampling-priority"),
-            _only(found, b"x-datadog-tags"),
-        )
+    def _resolve(self, record: RequestContext, _message: Message | None = None) -> None:
+        resolver = self._route_resolver
+        if record.route is None and record.scope is not None and resolver is not None:
+            try:
+                record.route = resolver(record.scope)
+            except Exception as error:  # noqa: BLE001 - as above
+                report_failure(resolver, error)
 
+    def _tell_client(self, record: RequestContext, message: Message) -> None:
+        name = self._response_header
+        if record.trace_id is not None and name is not None:
+            kept = [header for header in message["headers"] if header[0].lower() != name]
+            message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
 
-def _tag_span(tracing: Tracing, scope: Scope, record: RequestContext, _message: Message) -> None:
-    span = tracing.request_span(scope)
-    if span is not None:
-        _adopt(record, span)
-        if record.error_code is not None:
-            span.set_tag("error.code", record.error_code)
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def flushing_send(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown"):
+                await self._flush()
+            await send(message)
 
+        await self.app(scope, receive, flushing_send)
 
-def _tell_client(name: bytes, record: RequestContext, message: Message) -> None:
-    if record.trace_id is not None:
-        kept = [header for header in message["headers"] if header[0].lower() != name]
-        message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
-
-
-def _adopt(record: RequestContext, span: Span) -> None:
-    """Take over the ids of a span; that of the whole request is the first one that is seen."""
-    if record.traced:
-        return
-    record.traced = True
-    span_id = span.span_id
-    record.trace_id = f"{span.trace_id:032x}"
-    record.span_id = f"{span_id:016x}"
-    if record.request_id is not None:
-        span.set_tag("http.request_id", record.request_id)
-
-
-def _on_request_span(span: Span) -> None:
-    record = current_request()
-    if record is not None and record.traced is False:
-        try:
-            _adopt(record, span)
-        except Exception as error:  # noqa: BLE001 - as above
-            report_failure(_adopt, error)
-
-
-def _only(found: dict[bytes, list[bytes]], name: bytes, default: bytes = b"") -> bytes:
-    """The value of a header; of one that was sent twice, nothing can be believed."""
-    values = found.get(name)
-    if values is None:
-        return default
-    return values[0] if len(values) == 1 else b""
+    async def _flush(self) -> None:
+        """Send the last traces: a worker may be ended right after its lifespan, before ddtrace does so by itself."""
+        tracing = self._tracing or (find_tracing() if self._look_for_tracer else None)
+        if tracing is not None:
+            try:
+                with anyio.move_on_after(_LONGEST_FLUSH):
+                    await anyio.to_thread.run_sync(tracing.flush, abandon_on_cancel=True)
+            except Exception as error:  # noqa: BLE001 - as above
+                report_failure(tracing.flush, error)

@@ -1,6 +1,7 @@
 """Where the numbers of this process gather, and what becomes of them. Adapters: one optional package per file."""
 
 from asgi_resilience.telemetry.aggregate import Aggregator
+from asgi_resilience.telemetry.attributes import keep_trace, set_attributes
 from asgi_resilience.telemetry.batch import Batch, Exporter
 from asgi_resilience.telemetry.periodic import Periodic
 from asgi_resilience.telemetry.pipeline import Pipeline, pipeline, prometheus_text, snapshot
@@ -18,7 +19,9 @@ __all__ = (
     "Pipeline",
     "Snapshot",
     "Windows",
+    "keep_trace",
     "pipeline",
     "prometheus_text",
+    "set_attributes",
     "snapshot",
 )

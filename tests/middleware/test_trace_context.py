@@ -88,7 +88,8 @@ async def test_the_trace_of_traceparent_goes_on():
     record = await ids(headers={"traceparent": TRACEPARENT, "tracestate": "dd=s:1,other=x"})
     assert record.trace_id == TRACE
     assert record.span_id not in (SPAN, None)
-    assert record.tracestate == "dd=s:1,other=x"
+    assert record.trace.tracestate == "dd=s:1,other=x"
+    assert record.trace.sampled is True
     assert record.log_fields["dd.trace_id"] == TRACE
 
 
@@ -131,16 +132,16 @@ async def test_what_is_not_a_trace_starts_a_new_one(headers):
     record = await ids(headers=[*headers, ("tracestate", "foo=1")])
     assert re.fullmatch("[0-9a-f]{32}", record.trace_id)
     assert record.trace_id not in (TRACE, f"{5:032x}", "0" * 32)
-    assert record.tracestate is None
+    assert record.trace is None
 
 
 async def test_an_illegal_tracestate_is_dropped_and_the_trace_goes_on():
     """A tracestate counts as a whole; without it the traceparent still does (#110)."""
     record = await ids(
-        headers=[("traceparent", TRACEPARENT), ("tracestate", "foo=1"), ("tracestate", "foo=2")]
+        headers=[("traceparent", TRACEPARENT), ("tracestate", "foo=1"), ("tracestate", "Foo=2")]
     )
     assert record.trace_id == TRACE
-    assert record.tracestate is None
+    assert record.trace.tracestate is None
 
 
 @pytest.mark.parametrize(
@@ -253,17 +254,25 @@ async def test_a_websocket_has_ids_and_a_route():
     assert socket.headers["x-trace-id"] == TRACE
 
 
-async def test_lifespan_passes_untouched():
-    """What is neither http nor websocket is the app's."""
+async def test_lifespan_passes():
+    """What is neither http nor websocket is the app's, message by message."""
     seen = []
 
     async def app(scope, receive, send):
-        seen.append((scope, receive, send))
+        seen.append((scope, await receive()))
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
 
-    scope, receive, send = {"type": "lifespan"}, object(), object()
+    async def receive():
+        return {"type": "lifespan.startup"}
+
+    async def send(message):
+        seen.append(message["type"])
+
+    scope = {"type": "lifespan"}
     await TraceContextMiddleware(app)(scope, receive, send)
     assert seen[0][0] is scope
-    assert seen[0][1:] == (receive, send)
+    assert seen[1:] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 class NoRoute:

@@ -100,7 +100,7 @@ class HTTPCall(Call[httpx2.Response]):
             headers.setdefault(name, left)
         if record is not None and record.request_id is not None:
             headers.setdefault("X-Request-ID", record.request_id)
-        if record is not None and not getattr(httpx2, "_datadog_patch", False):
+        if not getattr(httpx2, "_datadog_patch", False):
             for name, value in trace_headers(record):
                 headers.setdefault(name, value)
         return headers

@@ -4,6 +4,7 @@ import httpx2
 import pytest
 
 from asgi_resilience.context import request_scope
+from asgi_resilience.traceparent import Trace
 from tests.client.http.scripted import Server, client
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +16,7 @@ def traced(record):
     record.request_id = "req_1"
     record.trace_id = "0af7651916cd43dd8448eb211c80319c"
     record.span_id = "b7ad6b7169203331"
-    record.tracestate = "vendor=1"
+    record.trace = Trace(tracestate="vendor=1")
     return record
 
 
@@ -29,17 +30,45 @@ async def test_the_request_travels_along(make, traced):
     headers = server.requests[0].headers
     assert headers["x-request-timeout-ms"] == "2500"
     assert headers["x-request-id"] == "req_1"
-    assert headers["traceparent"] == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    version, trace_id, span_id, flags = headers["traceparent"].split("-")
+    assert (version, trace_id, flags) == ("00", "0af7651916cd43dd8448eb211c80319c", "01")
     assert headers["tracestate"] == "vendor=1"
     assert headers["x-datadog-trace-id"] == str(0x8448EB211C80319C)
-    assert headers["x-datadog-parent-id"] == str(0xB7AD6B7169203331)
+    assert headers["x-datadog-parent-id"] == str(int(span_id, 16))
     assert headers["x-datadog-tags"] == "_dd.p.tid=0af7651916cd43dd"
+    assert "x-datadog-sampling-priority" not in headers
+
+
+async def test_each_call_has_a_span_of_its_own(make, traced):
+    """Calls of one request, repeated ones too, share its trace, and each is the parent of what its receiver records."""
+    server = Server(503, 200, 200)
+    with request_scope(traced):
+        async with client(make(), server) as http:
+            await http.get("/")
+            await http.get("/")
+    parents = [each.split("-")[2] for each in server.sent("traceparent")]
+    assert len({*parents, traced.span_id}) == 4
+    assert server.sent("x-datadog-parent-id") == [str(int(each, 16)) for each in parents]
+
+
+@pytest.mark.parametrize(("priority", "flags"), [(None, "01"), (-1, "00"), (0, "00"), (1, "01"), (2, "01")])
+async def test_the_decision_to_keep_the_trace_travels_along(make, traced, priority, flags):
+    """What has been decided is told in both forms, with its reasons; a trace that nobody decided on counts as sampled."""
+    server = Server(200)
+    traced.trace = Trace(priority=priority, tags="_dd.p.dm=-4")
+    with request_scope(traced):
+        async with client(make(), server) as http:
+            await http.get("/")
+    headers = server.requests[0].headers
+    assert headers["traceparent"].endswith(f"-{flags}")
+    assert headers.get("x-datadog-sampling-priority") == (None if priority is None else str(priority))
+    assert headers["x-datadog-tags"] == "_dd.p.dm=-4,_dd.p.tid=0af7651916cd43dd"
 
 
 async def test_a_trace_of_64_bits(make, traced):
     """A trace id of 64 bits has no upper half to send; a request without tracestate sends none."""
     server = Server(200)
-    traced.trace_id, traced.tracestate = f"{7:032x}", None
+    traced.trace_id, traced.trace = f"{7:032x}", None
     with request_scope(traced):
         async with client(make(), server) as http:
             await http.get("/")
