@@ -39,17 +39,16 @@ __all__ = (
     "name",
     "networks",
     "one_of",
+    "or_none",
     "path",
-    "path_or_none",
     "paths",
     "redact_keys",
     "redact_patterns",
     "seconds_or_none",
     "share",
-    "sink_or_none",
+    "sink",
     "switch",
     "switch_or_networks",
-    "switch_or_none",
     "text",
     "threshold",
     "timeouts_by_path",
@@ -69,11 +68,6 @@ def switch(value: Any) -> bool:
     return value
 
 
-def switch_or_none(value: Any) -> bool | None:
-    """True, False, or None for what is best."""
-    return None if value is None else switch(value)
-
-
 def text(value: Any) -> str:
     """Any text, in one line."""
     if not isinstance(value, str) or not value.isprintable():
@@ -86,6 +80,11 @@ def name(value: Any) -> str:
     if not text(value):
         raise ValueError("expected a name")
     return cast("str", value)
+
+
+def or_none(form: Form) -> Form:
+    """What `form` takes, or None."""
+    return lambda value: None if value is None else form(value)
 
 
 def one_of(*allowed: str) -> Form:
@@ -125,11 +124,6 @@ def path(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith("/"):
         raise ValueError("expected a path that starts with '/'")
     return value
-
-
-def path_or_none(value: Any) -> str | None:
-    """One path, or none."""
-    return None if value is None else path(value)
 
 
 def paths(value: Any) -> tuple[str, ...]:
@@ -233,9 +227,9 @@ def faults(value: Any) -> Any:
     return value if isinstance(given, FaultPlan) else _several(value, Fault)
 
 
-def sink_or_none(value: Any) -> Any:
-    """A metric sink, or none for that of the process."""
-    if value is not None and not all(callable(getattr(value, each, None)) for each in _SINK):
+def sink(value: Any) -> Any:
+    """A metric sink."""
+    if not all(callable(getattr(value, each, None)) for each in _SINK):
         raise ValueError(f"expected an object with the methods {', '.join(_SINK)}")
     return value
 
@@ -258,10 +252,7 @@ def _ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
 def keep_rules(value: Any) -> tuple[Any, ...]:
     """Several rules of which traces are kept."""
     rules = _several(value, str, Callable)  # type: ignore[arg-type]  # an abstract class
-    try:
-        KeepRules(rules)
-    except ValueError as error:
-        raise ValueError(str(error).partition(": ")[2]) from None
+    KeepRules(rules)
     return rules
 
 
