@@ -58,6 +58,8 @@ class HealthMiddleware:
             longer. Default 0.8: an orchestrator gives a probe 1 s.
         cache_ttl: Seconds for which a check's answer is kept. Default 1.0.
         details: Whether the report names version and dependencies: always, never, or as a function of the scope says.
+        reports: More for people: functions by name, whose answers `?details` at `path` adds as `details`, to whoever may
+            see these at all. They change no status, so a probe need not know of them. They must not block.
         clock: Seconds, monotonic.
         wall_clock: Seconds since the epoch, for `timestamp`.
 
@@ -78,6 +80,7 @@ class HealthMiddleware:
         check_timeout: float = 0.8,
         cache_ttl: float = 1.0,
         details: bool | Callable[[Scope], bool] = True,
+        reports: Mapping[str, Callable[[], object]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -85,6 +88,7 @@ class HealthMiddleware:
         self._checks = HealthChecks(checks, timeout=check_timeout, ttl=cache_ttl, clock=clock)
         self._version = version
         self._details = details
+        self._more = dict(reports or {})
         self._clock = clock
         self._wall_clock = wall_clock
         self._born = clock()
@@ -92,7 +96,7 @@ class HealthMiddleware:
         self._draining = False
         self._reports: dict[str, Callable[[], Awaitable[_Report]]] = {}
         for option, where, report in (
-            ("path", path, self._ready),
+            ("path", path, self._whole),
             ("live_path", live_path, self._live),
             ("ready_path", ready_path, self._ready),
             ("startup_path", startup_path, self._startup),
@@ -139,17 +143,16 @@ class HealthMiddleware:
             health, dependencies = await report()
             status = 503 if health == "unhealthy" else 200
             details = self._may_see_details(scope)
-            body = orjson.dumps(
-                {
-                    "status": health,
-                    "timestamp": datetime.fromtimestamp(self._wall_clock(), UTC).strftime(
-                        "%Y-%m-%dT%H:%M:%SZ"
-                    ),
-                    "version": self._version if details else "",
-                    "uptime_seconds": int(self._clock() - self._born),
-                    "dependencies": dependencies if details else {},
-                }
-            )
+            told: dict[str, object] = {
+                "status": health,
+                "timestamp": datetime.fromtimestamp(self._wall_clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "version": self._version if details else "",
+                "uptime_seconds": int(self._clock() - self._born),
+                "dependencies": dependencies if details else {},
+            }
+            if details and self._more and report == self._whole and _asks_for_details(scope):
+                told["details"] = {name: _told(more) for name, more in self._more.items()}
+            body = orjson.dumps(told)
             headers.append((b"content-type", b"application/json"))
         else:
             status, body = 405, b""
@@ -167,6 +170,9 @@ class HealthMiddleware:
         except Exception as error:  # noqa: BLE001 - a probe must get its answer
             report_failure(details, error)
             return False
+
+    async def _whole(self) -> _Report:
+        return await self._ready()
 
     async def _live(self) -> _Report:
         return "healthy", {}
@@ -202,3 +208,16 @@ class HealthMiddleware:
         finally:
             if not answered:  # an app without lifespan: the server goes on without it, too
                 self._started = True
+
+
+def _asks_for_details(scope: Scope) -> bool:
+    query: bytes = scope.get("query_string", b"")
+    return any(part.partition(b"=")[0] == b"details" for part in query.split(b"&"))
+
+
+def _told(report: Callable[[], object]) -> orjson.Fragment | None:
+    try:
+        return orjson.Fragment(orjson.dumps(report()))
+    except Exception as error:  # noqa: BLE001 - the rest of the report is to be seen all the same
+        report_failure(report, error)
+        return None

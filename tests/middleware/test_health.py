@@ -207,6 +207,37 @@ async def test_details_are_for_those_who_may_see_them(monkeypatch):
         assert response.json()["version"] == ("v1" if shown else "")
 
 
+async def test_reports_are_added_on_demand(monkeypatch):
+    """`?details` at the report for people adds what functions tell; a probe is never longer, nor its status another."""
+
+    def broken():
+        raise LookupError
+
+    monkeypatch.setattr(context._logger, "disabled", True)
+    reports = {
+        "error_budgets": lambda: {"availability": {"policy": "freeze"}},
+        "broken": broken,
+        "odd": object,
+    }
+    layer = HealthMiddleware(app, reports=reports)
+    for query in ("?details", "?x=1&details=yes"):
+        response = await asgi_request(layer, path=f"/health{query}")
+        assert (response.status, response.json()["status"]) == (200, "healthy")
+        assert response.json()["details"] == {
+            "error_budgets": {"availability": {"policy": "freeze"}},
+            "broken": None,
+            "odd": None,
+        }
+    for path in ("/health", "/health?detail", "/health/ready?details", "/health/live?details"):
+        assert "details" not in (await asgi_request(layer, path=path)).json()
+
+
+async def test_reports_are_for_those_who_may_see_details():
+    """And where there is none, nothing is added."""
+    for layer in (HealthMiddleware(app, details=False, reports={"x": dict}), HealthMiddleware(app)):
+        assert "details" not in (await asgi_request(layer, path="/health?details")).json()
+
+
 async def probe(layer):
     """The statuses of live, startup and ready."""
     return [(await asgi_request(layer, path=path)).status for path in (PATHS[1], PATHS[3], PATHS[2])]
