@@ -11,6 +11,7 @@ __all__ = (
     "optional",
     "switch",
     "switch_or_listed",
+    "switch_or_none",
     "text",
     "texts_by_path",
     "upper",
@@ -67,6 +68,11 @@ def switch_or_listed(value: str) -> bool | tuple[str, ...]:
         return switch(value)
     except ValueError:
         return listed(value)
+
+
+def switch_or_none(value: str) -> bool | None:
+    """True, false, or none."""
+    return None if value.lower() == "none" else switch(value)
 
 
 def numbers_by_path(value: str) -> dict[str, float | None]:

@@ -12,8 +12,8 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, cast
 
-from asgi_resilience.error_rule import ErrorRule
 from asgi_resilience.error_response import ErrorRenderer
+from asgi_resilience.error_rule import ErrorRule
 from asgi_resilience.faults import Fault, FaultPlan
 from asgi_resilience.health_check import HealthCheck, HealthChecks
 from asgi_resilience.logs.redaction import Redactor

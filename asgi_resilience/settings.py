@@ -157,6 +157,9 @@ class Settings:
             except (ValueError, TypeError) as error:
                 raise SettingError(each.name, value, str(error)) from None
             object.__setattr__(self, each.name, kept)
+        for name in ("dogstatsd", "prometheus_path"):
+            if getattr(self, name) and self.metric_sink is not None:
+                raise SettingError(name, getattr(self, name), "does not go with a metric_sink")
 
     def redactor(self) -> Redactor:
         """What every log line of the service is redacted by."""
@@ -242,10 +245,10 @@ _FORMS: dict[str, form.Form] = {
     "redact_keys": form.redact_keys,
     "redact_patterns": form.redact_patterns,
     "redact_email": form.one_of(*get_args(RedactEmail)),
-    "metric_sink": form.sink_or_none,
+    "metric_sink": form.or_none(form.sink),
     "metric_errors": form.errors,
-    "dogstatsd": form.switch_or_none,
-    "prometheus_path": form.path_or_none,
+    "dogstatsd": form.or_none(form.switch),
+    "prometheus_path": form.or_none(form.path),
     "faults": form.faults,
     "docs_url": form.url_or_none,
     "rate_limit": form.limit,

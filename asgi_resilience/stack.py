@@ -18,22 +18,27 @@ from asgi_resilience.context import ASGIApp
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.faults import FaultPlan
 from asgi_resilience.logs.schema import LineFormatter
+from asgi_resilience.metric_sink import MetricSink
 from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
 from asgi_resilience.middleware.fault_injection import FaultInjectionMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
+from asgi_resilience.middleware.prometheus import PrometheusMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
 from asgi_resilience.middleware.timeout import TimeoutMiddleware
 from asgi_resilience.middleware.trace_context import TraceContextMiddleware
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.settings import Settings
+from asgi_resilience.telemetry.pipeline import pipeline
+from asgi_resilience.telemetry.process_sink import set_process_sink
 
 __all__ = ("is_wrapped", "stack", "wrap")
 
 _LAYERS = (
     HealthMiddleware,
+    PrometheusMiddleware,
     RequestIDMiddleware,
     TraceContextMiddleware,
     AccessLogMiddleware,
@@ -120,6 +125,8 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 startup_path=f"{base}/startup",
             )
         )
+    if settings.metrics and settings.prometheus_path is not None:
+        layers.append(_Layer(PrometheusMiddleware, path=settings.prometheus_path))
     if settings.request_id:
         layers.append(
             _Layer(RequestIDMiddleware, header=settings.request_id_header, trust=settings.trust_request_id)
@@ -153,7 +160,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.metrics:
-        layers.append(_Layer(MetricsMiddleware, sink=settings.metric_sink))
+        layers.append(_Layer(MetricsMiddleware, sink=_sink(settings), errors=settings.metric_errors))
     if settings.error_envelope:
         layers.append(
             _Layer(
@@ -196,6 +203,21 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
         faults = FaultPlan.of(settings.faults, environment)
         layers.append(_Layer(FaultInjectionMiddleware, faults=faults, errors=errors))
     return layers
+
+
+def _sink(settings: Settings) -> MetricSink:
+    """Where the layer, and all else in this process that has no sink of its own, takes its numbers."""
+    sink = settings.metric_sink
+    if sink is None:
+        sink = pipeline()
+        tags = (("service", settings.service), ("env", settings.environment), ("version", settings.version))
+        sink.use_dogstatsd(
+            wanted=settings.dogstatsd,
+            tags=[f"{key}:{value}" for key, value in tags if value],
+            distribution=settings.dogstatsd_distribution,
+        )
+    set_process_sink(sink)
+    return sink
 
 
 def _has_limits(settings: Settings) -> bool:
