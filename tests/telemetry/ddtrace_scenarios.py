@@ -367,7 +367,9 @@ async def main():
         ),
         "bare_exception": await scenario(lambda seen: layers(TraceMiddleware(partial(fails, seen)))),
         "bare_answered": await scenario(
-            lambda seen: wrap(TraceMiddleware(partial(fails, seen)), Settings(reraise=False, access_log=False))
+            lambda seen: wrap(
+                TraceMiddleware(partial(fails, seen)), Settings(reraise=False, access_log=False)
+            )
         ),
         "bare_missing": await scenario(
             lambda seen: wrap(TraceMiddleware(partial(missing, seen)), Settings(access_log=False))
@@ -383,7 +385,9 @@ async def main():
         "around_error": await scenario(
             lambda seen: TraceMiddleware(layers(ErrorEnvelopeMiddleware(partial(fails, seen))))
         ),
-        "around_unavailable": await scenario(lambda seen: TraceMiddleware(layers(partial(unavailable, seen)))),
+        "around_unavailable": await scenario(
+            lambda seen: TraceMiddleware(layers(partial(unavailable, seen)))
+        ),
         "around_exception": await scenario(lambda seen: TraceMiddleware(layers(partial(fails, seen)))),
         "around_breaks_off": await scenario(lambda seen: TraceMiddleware(layers(partial(breaks_off, seen)))),
         "inbound": await scenario(
@@ -396,7 +400,9 @@ async def main():
             lambda seen: own(partial(fine, seen), trust=False), headers={"x-datadog-trace-id": "5"}
         ),
         "opened": await scenario(lambda seen: own(partial(fine, seen), route_resolver=route_of), "/items/5"),
-        "opened_late": await scenario(lambda seen: own(partial(routes_late, seen), route_resolver=late_route)),
+        "opened_late": await scenario(
+            lambda seen: own(partial(routes_late, seen), route_resolver=late_route)
+        ),
         "opened_exception": await scenario(lambda seen: own(partial(fails, seen))),
         "opened_error": await scenario(lambda seen: own(ErrorEnvelopeMiddleware(partial(fails, seen)))),
         "opened_inbound": await scenario(
@@ -416,7 +422,9 @@ async def main():
         "listed_class": await scenario(
             lambda seen: own(Listed(partial(fine, seen), "middleware", TraceMiddleware))
         ),
-        "listed_defined": await scenario(lambda seen: own(Listed(partial(fine, seen), "middleware", Defined))),
+        "listed_defined": await scenario(
+            lambda seen: own(Listed(partial(fine, seen), "middleware", Defined))
+        ),
         "hidden": await scenario(lambda seen: Again(own(hidden(partial(fine, seen))))),
         "mounted": await scenario(lambda seen: Again(own(mounted(partial(fine, seen))))),
         "keep_path": await scenario(lambda seen: own(partial(fine, seen), keep="/paid"), "/paid/5"),

@@ -21,6 +21,7 @@ QUIET = {
     "DD_REMOTE_CONFIGURATION_ENABLED": "false",
     "DD_TRACE_STATS_COMPUTATION_ENABLED": "false",
     "DD_CODE_ORIGIN_FOR_SPANS_ENABLED": "false",
+    "DD_TRACE_SAMPLING_RULES": '[{"sample_rate": 0}]',  # what is kept all the same was kept by hand
 }
 INBOUND_TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -49,11 +50,19 @@ def told(request):
 TRACED = [
     "bare",
     "bare_exception",
+    "bare_answered",
+    "bare_missing",
+    "bare_breaks_off",
     "alone",
     "child",
     "around",
     "around_error",
     "inbound",
+    "untrusted",
+    "opened",
+    "opened_exception",
+    "opened_error",
+    "opened_inbound",
     "untaggable",
     "starlette",
     "starlette_exception",
@@ -113,9 +122,152 @@ def test_without_a_request_id_there_is_no_such_tag(told):
 
 @needs_ddtrace
 def test_the_error_code_is_a_tag_where_the_span_is_still_open(told):
-    """A span around the layers gets the code of the answer; others have none."""
+    """A span gets the code of an error answer, and none else."""
     assert request_span(told["around_error"])["error_code"] == "INTERNAL_SERVER_ERROR"
     assert request_span(told["around"])["error_code"] is None
+
+
+SINGLE = [
+    "bare",
+    "around",
+    "opened",
+    "opened_exception",
+    "opened_error",
+    "opened_inbound",
+    "listed_starlette",
+    "listed_class",
+    "listed_defined",
+    "hidden",
+    "endless",
+    "starlette",
+    "starlette_exception",
+    "starlette_wrapped",
+    "starlette_stack",
+]
+
+
+@needs_ddtrace
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_request_has_one_span(told, name):
+    """Whoever opens the request's span, ddtrace further out or in or this layer, there is one."""
+    assert len(told[name]["spans"]) == 1
+
+
+@needs_ddtrace
+def test_a_mounted_app_has_a_span_below_that_of_the_request(told):
+    """What ddtrace does for mounts stays: the sub-app's span is a child, and the request's is still opened."""
+    request, mount = sorted(told["mounted"]["spans"], key=lambda span: span["parent_id"] or 0)
+    assert mount["parent_id"] == int(request["span_id"], 16)
+    assert told["mounted"]["record"]["span_id"] == request["span_id"]
+
+
+@needs_ddtrace
+@pytest.mark.parametrize(
+    ("name", "resource", "route"),
+    [
+        ("opened", "GET /items/{id}", "/items/{id}"),
+        ("opened_late", "GET /late/{id}", "/late/{id}"),
+        ("opened_websocket", "websocket /items/{id}", "/items/{id}"),
+        ("opened_nowhere", "GET 404", None),
+        ("starlette", "GET /ok/{id}", "/ok/{id}"),
+        ("starlette_mount", "GET /sub/ok/{id}", "/sub/ok/{id}"),
+        ("starlette_exception", "GET /boom", "/boom"),
+        ("starlette_nowhere", "GET 404", None),
+    ],
+)
+def test_a_span_is_named_for_its_route(told, name, resource, route):
+    """Resource and `http.route` are the template; what nobody routes has one name, and not that of its path."""
+    span = request_span(told[name])
+    assert (span["resource"], span["route"]) == (resource, route)
+
+
+ERRORS = {
+    "bare_exception": (500, None),
+    "bare_answered": (500, "INTERNAL_SERVER_ERROR"),
+    "bare_unavailable": (503, None),
+    "bare_breaks_off": (500, None),
+    "around_error": (500, "INTERNAL_SERVER_ERROR"),
+    "around_unavailable": (503, None),
+    "around_exception": (500, None),
+    "around_breaks_off": (500, None),
+    "opened_exception": (500, None),
+    "opened_error": (500, "INTERNAL_SERVER_ERROR"),
+    "starlette_exception": (500, None),
+    "starlette_wrapped": (500, "INTERNAL_SERVER_ERROR"),
+    "starlette_stack": (500, "INTERNAL_SERVER_ERROR"),
+}
+
+
+@needs_ddtrace
+@pytest.mark.parametrize("name", ERRORS)
+def test_the_trace_of_an_error_is_kept(told, name):
+    """Under a rule that drops everything an error is kept, for the reason `manual`, and named by its code."""
+    span = request_span(told[name])
+    status, code = ERRORS[name]
+    assert (span["priority"], span["decided_by"]) == (2, "-4")
+    assert (span["error"], span["status"], span["error_code"]) == (1, str(status), code)
+
+
+@needs_ddtrace
+def test_a_timeout_is_an_error_of_its_span(told):
+    """The tracer only sees the handler cancelled; the span has the status and the code that the client got."""
+    spans = told["opened_timeout"]["spans"]
+    assert {(span["status"], span["error"], span["error_code"], span["priority"]) for span in spans} == {
+        ("504", 1, "REQUEST_TIMED_OUT", 2)
+    }
+
+
+@needs_ddtrace
+def test_an_exception_that_means_a_client_error_is_none(told):
+    """A 404 that was raised is a 404 on its span: not an error of the server, and not kept."""
+    span = request_span(told["bare_missing"])
+    assert (span["status"], span["error"], span["error_code"]) == ("404", 0, "RESOURCE_NOT_FOUND")
+    assert span["priority"] != 2
+
+
+@needs_ddtrace
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("keep_path", True),
+        ("keep_header", True),
+        ("keep_untrusted", False),
+        ("tells", True),
+        ("outside", True),
+        ("bare", False),
+        ("around", False),
+        ("opened", False),
+        ("starlette", False),
+        ("bare_cancelled", False),
+    ],
+)
+def test_what_is_asked_for_is_kept(told, name, kept):
+    """Requests that a rule names are kept, and those whose handler says so; a header counts from who is believed."""
+    decisions = {(span["priority"], span["decided_by"]) for span in told[name]["spans"]}
+    assert (decisions == {(2, "-4")}) is kept
+
+
+@needs_ddtrace
+def test_attributes_stand_on_the_span_of_the_request(told):
+    """A handler's attributes go to the request's span, in forms that Datadog can search; not after its end."""
+    span = request_span(told["tells"])
+    assert span["tags"] == {"shop.match": "a1", "shop.hit": "true"}
+    assert span["numbers"] == {"shop.value": 0.25}
+    (job,) = told["outside"]["spans"]
+    assert job["tags"] == {"shop.job": "x"}
+
+
+@needs_ddtrace
+def test_an_untrusted_caller_names_no_trace(told):
+    """A trace that is not believed goes on nowhere: ddtrace begins its own, makes no tags, and links to the other."""
+    seen = told["untrusted"]
+    span = request_span(seen)
+    assert span["trace_id"] == seen["record"]["trace_id"] != INBOUND_TRACE
+    assert span["parent_id"] is None
+    assert span["links"] == [f"{INBOUND_TRACE}-b7ad6b7169203331"]
+    assert span["priority"] != 2
+    assert span["tags"] == {}
+    assert request_span(told["untrusted_datadog"])["links"] == []  # it named no span
 
 
 @needs_ddtrace
@@ -156,7 +308,9 @@ def test_a_span_that_takes_no_tag_changes_no_response(told):
     """A failure inside ddtrace is counted, and the request answered (#112)."""
     assert told["untaggable"]["status"] == 200
     assert told["untaggable"]["failures"] == 1
-    assert sum(seen["failures"] for seen in told.values()) == 1
+    assert told["unclosable"]["failures"] > 0
+    failed = [name for name, seen in told.items() if seen["failures"]]
+    assert failed == ["untaggable", "unclosable"]
 
 
 @needs_ddtrace
