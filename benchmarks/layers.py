@@ -2,13 +2,19 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Mapping
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
+from itertools import count
+from typing import Any
 
 from asgi_resilience import stack
 from asgi_resilience.context import KEY, ASGIApp, Receive, Scope, Send
 from asgi_resilience.recorder import observe
+from asgi_resilience.telemetry.pipeline import Pipeline
 from benchmarks.answer import Answer, Table
 from benchmarks.costs import Costs, baselines, measure
 from benchmarks.costs import steps as steps_of_one
@@ -24,7 +30,7 @@ from benchmarks.subject import (
 )
 from benchmarks.timing import BURST, Effort, Request, serve
 
-__all__ = ("QUESTION", "answer", "steps", "subjects", "traced")
+__all__ = ("QUESTION", "answer", "steps", "subjects", "to_agent", "traced")
 
 QUESTION = "What does each layer cost, and the whole stack, in no-op layers?"
 WHOLE, RECORD, SEVEN = "whole stack", "request record", "seven no-op layers"
@@ -63,9 +69,39 @@ def traced() -> dict[str, Request]:
     return _with_and_without(TRACE)
 
 
-def _with_and_without(name: str) -> dict[str, Request]:
+def to_agent() -> dict[str, Request]:
+    """The stack with and without its metrics layer, whose numbers go to an agent on the loopback interface.
+
+    They do at every thousandth request: as often as each second of a service that has a thousand.
+    """
+    os.environ["DD_DOGSTATSD_URL"] = f"udp://127.0.0.1:{_agent().getsockname()[1]}"
+    pipeline = Pipeline()
+    pipeline.use_dogstatsd(wanted=True)
+    requests = _with_and_without(METRICS, metric_sink=pipeline)
+    numbers = count(1)
+
+    def flushing(whole: Request) -> Request:
+        def request() -> Coroutine[Any, Any, None]:
+            if next(numbers) % 1000 == 0:
+                pipeline.flush()
+            return whole()
+
+        return request
+
+    return {**requests, WHOLE: flushing(requests[WHOLE])}
+
+
+@cache
+def _agent() -> socket.socket:
+    """Listens, and reads nothing: its packets cost the sender what they cost, and this process no more."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+def _with_and_without(name: str, **changes: Any) -> dict[str, Request]:
     log_to_nowhere()
-    layers = stack(everything_on())
+    layers = stack(everything_on(**changes))
     apps = {
         WHOLE: build(layers),
         without(name): build([layer for layer in layers if name_of(layer) != name]),
@@ -102,7 +138,11 @@ def garbage() -> float:
 
 
 # Layers whose cost depends on what else is there: what the tables call them, what is measured, the layer, its package.
-SITUATIONS = (("trace context, in a span of ddtrace", "benchmarks.layers:traced", TRACE, "ddtrace"),)
+# The requests whose instructions are counted are so many that there is a flush for every thousand.
+SITUATIONS = (
+    ("trace context, in a span of ddtrace", "benchmarks.layers:traced", TRACE, "ddtrace", BURST),
+    ("metrics, to a DogStatsD agent", "benchmarks.layers:to_agent", METRICS, "datadog", 1000),
+)
 
 
 def steps(effort: Effort) -> int:
@@ -128,11 +168,13 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     saved = Table("In no-op layers: what the whole stack saves without the layer", [*scales])
     saved.rows |= {name: _saved(scales, name) for name in names()}
     found.tables.append(saved)
-    for called, spec, layer, package in () if effort.quick else SITUATIONS:
+    for called, spec, layer, package, counted in () if effort.quick else SITUATIONS:
         if find_spec(package) is None:
             found.notes.append(f"{package} is not installed, so not measured: {called}.")
             continue
-        situation = measure(spec, effort, progress, found, WHOLE, without(layer), label=called)
+        situation = measure(
+            spec, effort, progress, found, WHOLE, without(layer), label=called, counted=counted
+        )
         saved.rows[called] = _saved(situation, layer)
     for name, numbers in saved.rows.items():
         for scale, number in zip(scales, numbers, strict=True):

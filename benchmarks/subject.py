@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from asgi_resilience import Settings, stack
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send
 from asgi_resilience.logs.sink import LogSink, set_default_sink
+from asgi_resilience.telemetry.pipeline import Pipeline
 from benchmarks.timing import Request
 
 UNIT_LAYERS = 8
@@ -100,35 +101,15 @@ def no_ops(count: int, app: ASGIApp = pausing) -> ASGIApp:
     return app
 
 
-class CountingSink:
-    """A metric sink that aggregates in process: counters, last values, and histograms in buckets of powers of two."""
-
-    def __init__(self) -> None:
-        self.counters: dict[tuple[str, Any], float] = {}
-        self.gauges: dict[tuple[str, Any], float] = {}
-        self.buckets: dict[tuple[str, Any, int], int] = {}
-
-    def increment(self, name: str, /, value: float = 1, tags: tuple[str, ...] = ()) -> None:
-        key = name, tags
-        self.counters[key] = self.counters.get(key, 0) + value
-
-    def gauge(self, name: str, /, value: float, tags: tuple[str, ...] = ()) -> None:
-        self.gauges[name, tags] = value
-
-    def histogram(self, name: str, /, value: float, tags: tuple[str, ...] = ()) -> None:
-        key = name, tags, int(value * 1000).bit_length()
-        self.buckets[key] = self.buckets.get(key, 0) + 1
-
-
 def everything_on(**changes: Any) -> Settings:
-    """Settings with every layer at work; nobody is refused, and the sink counts for real."""
+    """Settings with every layer at work; nobody is refused, and the numbers are summed up for real."""
     return Settings(
         **{
             "service": "orders",
             "environment": "production",
             "version": "1.4.2",
             "rate_limit": "100/minute",
-            "metric_sink": CountingSink(),
+            "metric_sink": Pipeline(),
             **changes,
         }
     )
