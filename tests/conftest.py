@@ -1,5 +1,6 @@
 """What every test gets: virtual time on asyncio and on trio, and a guard against blocking the event loop."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,14 @@ import pytest
 from blockbuster import BlockBuster
 
 from asgi_resilience.logs.sink import set_default_sink
+from asgi_resilience.metric_sink import NULL
+from asgi_resilience.telemetry.pipeline import set_pipeline
+from asgi_resilience.telemetry.process_sink import set_process_sink
 from asgi_resilience.testing import CapturedLogs, virtual_time
+
+
+# Nothing is sent to an agent that may run here, except by the tests that are about it; subprocesses inherit this.
+os.environ["DD_DOGSTATSD_DISABLE"] = "true"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +47,17 @@ def blockbuster() -> Iterator[None]:
         yield
     finally:
         guard.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def own_metrics() -> Iterator[None]:
+    """No test finds the numbers, or the sink, of another."""
+    pipeline, sink = set_pipeline(None), set_process_sink(NULL)
+    yield
+    set_process_sink(sink)
+    mine = set_pipeline(pipeline)
+    if mine is not None:
+        mine.close()
 
 
 @pytest.fixture

@@ -41,7 +41,11 @@ WRONG = {
     "redact_patterns": ("(",),
     "redact_email": "all",
     "metrics": 0,
-    "metric_sink": None,
+    "metric_sink": print,
+    "metric_errors": ("6xx",),
+    "dogstatsd": "yes",
+    "dogstatsd_distribution": None,
+    "prometheus_path": "metrics",
     "faults": ["latency"],
     "error_envelope": "no",
     "rewrite_error_responses": 1,
@@ -85,6 +89,10 @@ FROM_TEXT = {
     "redact_patterns": (r"\d{3,4} x+", (r"\d{3,4}", "x+")),
     "redact_email": ("domain", "domain"),
     "metrics": ("off", False),
+    "metric_errors": ("5xx, 429", ("5xx", "429")),
+    "dogstatsd": ("off", False),
+    "dogstatsd_distribution": ("on", True),
+    "prometheus_path": ("/metrics", "/metrics"),
     "error_envelope": ("off", False),
     "rewrite_error_responses": ("off", False),
     "reraise": ("off", False),
@@ -157,8 +165,15 @@ def test_collections_are_copies():
 def test_settings_can_be_copied(same):
     """Settings are an ordinary value: equal copies, `dataclasses.replace`, `asdict`, pickling."""
     settings = Settings(metrics=False, rate_limit_paths={"/a": ["1/second"]}, timeout_paths={"/b": 5.0})
-    copied = same(replace(settings, metric_sink=NULL))
-    assert replace(copied, metric_sink=NULL) == settings
+    assert same(settings) == settings
+
+
+@pytest.mark.parametrize("options", [{"dogstatsd": True}, {"prometheus_path": "/metrics"}])
+def test_what_belongs_to_the_pipeline_does_not_go_with_another_sink(options):
+    """An agent or a path for Prometheus next to a sink of one's own is a mistake, and said so."""
+    with pytest.raises(ValueError, match=f"{next(iter(options))}=.*: does not go with a metric_sink"):
+        Settings(metric_sink=NULL, **options)
+    assert Settings(metric_sink=NULL, dogstatsd=False).dogstatsd is False
 
 
 def test_whole_timeouts_are_kept():

@@ -111,7 +111,7 @@ def test_without_settings_the_environment_is_read(monkeypatch):
 
 def test_every_layer_is_known_as_ours():
     """What `stack` builds is what `is_wrapped` knows."""
-    everything = replace(ALL_ON, faults=[Fault(Latency(1.0))])
+    everything = replace(ALL_ON, faults=[Fault(Latency(1.0))], prometheus_path="/metrics")
     assert {layer.cls for layer in stack(everything)} == {*module._LAYERS}
 
 

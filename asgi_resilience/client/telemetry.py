@@ -8,11 +8,12 @@ from asgi_resilience.client.event_metrics import CallOutcome, EventMetrics
 from asgi_resilience.client.events import Event, Listener
 from asgi_resilience.context import report_failure
 from asgi_resilience.metric_sink import NULL, MetricSink
+from asgi_resilience.telemetry.process_sink import process_sink
 
 __all__ = ("Telemetry", "add_listener", "remove_listener", "set_metric_sink")
 
 _listeners: Final[list[Listener]] = [log_event]
-_sink: MetricSink = NULL
+_sink: MetricSink | None = None
 
 
 def add_listener(listener: Listener) -> None:
@@ -29,8 +30,8 @@ def remove_listener(listener: Listener) -> None:
     _listeners.remove(listener)
 
 
-def set_metric_sink(sink: MetricSink) -> None:
-    """Send the numbers of every dependency that has no sink of its own to `sink`."""
+def set_metric_sink(sink: MetricSink | None) -> None:
+    """Send the numbers of every dependency that has no sink of its own to `sink`; None: to where the layers send theirs."""
     global _sink  # noqa: PLW0603 - one process, one sink
     _sink = sink
 
@@ -41,7 +42,7 @@ class Telemetry:
     Args:
         name: Of the dependency.
         listeners: Hear of this dependency's events alone.
-        sink: Gets this dependency's numbers; None: the one of `set_metric_sink`.
+        sink: Gets this dependency's numbers; None: the one of `set_metric_sink`, else that of the process.
     """
 
     __slots__ = ("_listeners", "_metrics", "_name", "_own_sink", "_sink")
@@ -56,7 +57,13 @@ class Telemetry:
     @property
     def measured(self) -> bool:
         """Whether the numbers go anywhere."""
-        return (_sink if self._own_sink is None else self._own_sink) is not NULL
+        return self._chosen() is not NULL
+
+    def _chosen(self) -> MetricSink:
+        own = self._own_sink
+        if own is not None:
+            return own
+        return process_sink() if _sink is None else _sink
 
     @property
     def hears_rejections(self) -> bool:
@@ -84,7 +91,7 @@ class Telemetry:
             report_failure(self._sink, error)
 
     def _bound(self) -> EventMetrics:
-        sink = _sink if self._own_sink is None else self._own_sink
+        sink = self._chosen()
         if self._metrics is None or self._sink is not sink:
             self._sink = sink
             self._metrics = EventMetrics(self._name, sink)
