@@ -13,7 +13,6 @@ from asgi_resilience.telemetry.pipeline import set_pipeline
 from asgi_resilience.telemetry.process_sink import set_process_sink
 from asgi_resilience.testing import CapturedLogs, virtual_time
 
-
 # Nothing is sent to an agent that may run here, except by the tests that are about it; subprocesses inherit this.
 os.environ["DD_DOGSTATSD_DISABLE"] = "true"
 

@@ -25,6 +25,8 @@ READERS = {name: getattr(environment, name) for name in environment.__all__ if n
         ("listed", "none", ()),
         ("words", r"\d{3,4}  x", (r"\d{3,4}", "x")),
         ("words", "none", ()),
+        ("switch_or_none", "none", None),
+        ("switch_or_none", "on", True),
         ("switch_or_listed", "off", False),
         ("switch_or_listed", "10.0.0.0/8,unix", ("10.0.0.0/8", "unix")),
         ("numbers_by_path", "/reports=120, /stream = none", {"/reports": 120.0, "/stream": None}),
