@@ -95,7 +95,7 @@ class Call(Generic[R]):
             if deadline is not None and now >= deadline:
                 raise DeadlineExceeded(dependency.name)  # noqa: TRY301 - a rejection is handled like any other failure
             if now < dependency.gate.closed_until:
-                now = await dependency.gate.wait(now, deadline, loop.time)
+                now = await dependency.gate.wait(now, self._patience(now, deadline), loop.time)
             if dependency.breaker is None:
                 return await self._timed(loop, now, deadline)
             return await dependency.breaker.state.call_async(self._timed, loop, now, deadline)
@@ -121,6 +121,14 @@ class Call(Generic[R]):
             if kind is not CoroutineType and not isawaitable(awaitable):
                 refuse_not_awaitable(self.dependency.name, self.func, awaitable)
             return await awaitable
+
+    def _patience(self, now: float, deadline: float | None) -> float | None:
+        """Until when to wait at the gate: as long as for a retry."""
+        policy = self.dependency.retry
+        if policy is None:
+            return deadline
+        longest = now + policy.max_retry_after
+        return longest if deadline is None else min(longest, deadline)
 
     def _rejected(self, error: Exception) -> None:
         reason: RejectionReason = "circuit_open"

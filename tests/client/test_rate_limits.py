@@ -53,6 +53,18 @@ async def test_a_pause_that_is_too_long(make, events):
     assert dependency.gate.closed_until == 31.0
 
 
+async def test_nobody_waits_longer_at_the_gate_than_for_a_retry(make, events):
+    """A call that would have to wait beyond `max_retry_after` is refused by the gate, so that its fallback can answer."""
+    dependency, service = make(retry=RetryPolicy(max_retry_after=2.0)), FailingDependency("value")
+    dependency.gate.close(5.0, 0.0)
+    with pytest.raises(RateLimited):
+        await dependency.call(service)
+    assert events == [Rejected("db", "rate_limited", 5.0)]
+    await asyncio.sleep(4.0)
+    assert await dependency.call(service) == "value"
+    assert 5.0 <= now() < 6.0
+
+
 async def test_refused_at_the_gate(make, events, record):
     """A request that can't wait for the gate is refused before anything is sent; it is nobody's failure."""
     dependency, service = make(), FailingDependency("value")
