@@ -14,6 +14,7 @@ from asgi_resilience.faults.plan import IN_PRODUCTION
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
 from asgi_resilience.metric_sink import MetricSink
 from asgi_resilience.quota.gcra import RateLimit
+from asgi_resilience.slo.objective import SLO, objectives
 
 __all__ = ("ClientErrorLevel", "LogLevel", "RedactEmail", "Settings")
 
@@ -75,6 +76,8 @@ class Settings:
         dogstatsd: Send metrics to a DogStatsD agent. None: if the package `datadog` is installed.
         dogstatsd_distribution: Send histograms as distributions.
         prometheus_path: Where Prometheus finds the metrics, such as `/metrics`. None: nowhere.
+        slos: Objectives whose error budgets are kept, such as `DEFAULT_SLOS`.
+        slo_state_file: Keeps the budgets across a restart. None: they begin full.
         faults: What goes wrong on purpose: `Fault`s, or a `FaultPlan`. Refused in production.
         error_envelope: Answer errors with the JSON envelope.
         rewrite_error_responses: Rewrite the framework's plain-text and HTML error pages, too.
@@ -129,6 +132,8 @@ class Settings:
     dogstatsd: bool | None = None
     dogstatsd_distribution: bool = False
     prometheus_path: str | None = None
+    slos: tuple[SLO, ...] = ()
+    slo_state_file: str | None = None
     faults: FaultPlan | tuple[Fault, ...] = ()
     error_envelope: bool = True
     rewrite_error_responses: bool = True
@@ -157,7 +162,7 @@ class Settings:
             except (ValueError, TypeError) as error:
                 raise SettingError(each.name, value, str(error)) from None
             object.__setattr__(self, each.name, kept)
-        for name in ("dogstatsd", "prometheus_path"):
+        for name in ("dogstatsd", "prometheus_path", "slos"):
             if getattr(self, name) and self.metric_sink is not None:
                 raise SettingError(name, getattr(self, name), "does not go with a metric_sink")
 
@@ -174,7 +179,7 @@ class Settings:
         `DD_SERVICE`, `DD_ENV` and `DD_VERSION` win over `ASGI_RESILIENCE_SERVICE` and its like. Switches read
         true/false, yes/no, on/off, 1/0; what may be None may be `none`; lists are separated by commas, `redact_patterns`
         by white space; paths with a value read `/reports=120,/stream=none`. An empty variable counts as one that is not
-        set. Fields that hold objects (`metric_sink`, `health_checks`, `faults`) are not read.
+        set. Fields that hold objects (`metric_sink`, `health_checks`, `slos`, `faults`) are not read.
 
         A variable that names no field is a warning and not an error: a deployment may set it for another version.
 
@@ -226,7 +231,7 @@ def _warn_of_strangers(environ: Mapping[str, str]) -> None:
             warnings.warn(f"{variable} is not a setting that can be read{meant}", stacklevel=3)
 
 
-_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "faults", "route_resolver"))
+_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "slos", "faults", "route_resolver"))
 
 _FORMS_BY_TYPE: dict[type, form.Form] = {bool: form.switch, str: form.text, tuple: form.paths}
 _FORMS: dict[str, form.Form] = {
@@ -249,6 +254,8 @@ _FORMS: dict[str, form.Form] = {
     "metric_errors": form.errors,
     "dogstatsd": form.or_none(form.switch),
     "prometheus_path": form.or_none(form.path),
+    "slos": objectives,
+    "slo_state_file": form.or_none(form.name),
     "faults": form.faults,
     "docs_url": form.url_or_none,
     "rate_limit": form.limit,
@@ -279,6 +286,7 @@ _READERS: dict[str, read_as.Reader] = {
     "docs_url": read_as.optional,
     "dogstatsd": read_as.switch_or_none,
     "prometheus_path": read_as.optional,
+    "slo_state_file": read_as.optional,
     "deadline_header": read_as.optional,
     "rate_limit": read_as.optional,
     "event_stream_idle_timeout": read_as.number,

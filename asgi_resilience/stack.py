@@ -31,6 +31,7 @@ from asgi_resilience.middleware.timeout import TimeoutMiddleware
 from asgi_resilience.middleware.trace_context import TraceContextMiddleware
 from asgi_resilience.peers import TrustedProxies
 from asgi_resilience.settings import Settings
+from asgi_resilience.telemetry.error_budgets import keep_error_budgets
 from asgi_resilience.telemetry.pipeline import pipeline
 from asgi_resilience.telemetry.process_sink import set_process_sink
 
@@ -112,6 +113,10 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     proxies = TrustedProxies(settings.trusted_proxies)
     service, environment, version = settings.service, settings.environment, settings.version
     layers: list[Middleware] = []
+    reports: dict[str, Any] = {}
+    if settings.metrics and settings.slos:
+        budgets = keep_error_budgets(pipeline(), settings.slos, settings.slo_state_file)
+        reports["error_budgets"] = budgets.report
     if settings.health:
         base = settings.health_path.rstrip("/")
         layers.append(
@@ -123,6 +128,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 live_path=f"{base}/live",
                 ready_path=f"{base}/ready",
                 startup_path=f"{base}/startup",
+                reports=reports,
             )
         )
     if settings.metrics and settings.prometheus_path is not None:

@@ -13,6 +13,7 @@ from asgi_resilience import settings as module
 from asgi_resilience.logs.redaction import MARK
 from asgi_resilience.metric_sink import NULL
 from asgi_resilience.settings import Settings
+from asgi_resilience.slo import DEFAULT_SLOS
 from asgi_resilience.timeouts import Timeouts
 
 FIELDS = {each.name: each for each in fields(Settings)}
@@ -46,6 +47,8 @@ WRONG = {
     "dogstatsd": "yes",
     "dogstatsd_distribution": None,
     "prometheus_path": "metrics",
+    "slos": ("availability",),
+    "slo_state_file": "",
     "faults": ["latency"],
     "error_envelope": "no",
     "rewrite_error_responses": 1,
@@ -93,6 +96,7 @@ FROM_TEXT = {
     "dogstatsd": ("off", False),
     "dogstatsd_distribution": ("on", True),
     "prometheus_path": ("/metrics", "/metrics"),
+    "slo_state_file": ("/var/lib/shop/slo.json", "/var/lib/shop/slo.json"),
     "error_envelope": ("off", False),
     "rewrite_error_responses": ("off", False),
     "reraise": ("off", False),
@@ -168,12 +172,26 @@ def test_settings_can_be_copied(same):
     assert same(settings) == settings
 
 
-@pytest.mark.parametrize("options", [{"dogstatsd": True}, {"prometheus_path": "/metrics"}])
+@pytest.mark.parametrize(
+    "options", [{"dogstatsd": True}, {"prometheus_path": "/metrics"}, {"slos": DEFAULT_SLOS}]
+)
 def test_what_belongs_to_the_pipeline_does_not_go_with_another_sink(options):
-    """An agent or a path for Prometheus next to a sink of one's own is a mistake, and said so."""
+    """An agent, a path for Prometheus or objectives next to a sink of one's own are a mistake, and said so."""
     with pytest.raises(ValueError, match=f"{next(iter(options))}=.*: does not go with a metric_sink"):
         Settings(metric_sink=NULL, **options)
     assert Settings(metric_sink=NULL, dogstatsd=False).dogstatsd is False
+
+
+@pytest.mark.parametrize("slos", [DEFAULT_SLOS[0], [DEFAULT_SLOS[0]]])
+def test_one_objective_is_as_good_as_several(slos):
+    """Whatever holds them, they are kept as a tuple."""
+    assert Settings(slos=slos).slos == DEFAULT_SLOS[:1]
+
+
+def test_objectives_have_different_names():
+    """Their gauges and their histories would be the same."""
+    with pytest.raises(ValueError, match=r"slos=.*: expected SLOs with different names"):
+        Settings(slos=DEFAULT_SLOS * 2)
 
 
 def test_whole_timeouts_are_kept():
@@ -194,7 +212,9 @@ def test_the_redactor_is_that_of_the_settings():
 
 def test_every_field_is_read():
     """All fields but those that hold objects have a variable."""
-    assert FROM_TEXT.keys() == FIELDS.keys() - {"health_checks", "metric_sink", "faults", "route_resolver"}
+    assert FROM_TEXT.keys() == FIELDS.keys() - {
+        *("health_checks", "metric_sink", "slos", "faults", "route_resolver")
+    }
 
 
 @pytest.mark.parametrize("name", FROM_TEXT)

@@ -19,7 +19,10 @@ from asgi_resilience.middleware.health import HealthMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
 from asgi_resilience.middleware.timeout import TimeoutMiddleware
 from asgi_resilience.settings import Settings
+from asgi_resilience.slo import DEFAULT_SLOS
 from asgi_resilience.stack import is_wrapped, stack, wrap
+from asgi_resilience.telemetry.error_budgets import ErrorBudgets
+from asgi_resilience.telemetry.pipeline import pipeline
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 
 module = importlib.import_module("asgi_resilience.stack")  # the function has its name
@@ -36,6 +39,14 @@ OFF = {
     "RateLimit": {"rate_limit": None},
     "Timeout": {"timeout": None, "stream_idle_timeout": None},
 }
+
+
+async def broken_or_not(scope, receive, send):
+    """Answers 500 at `/broken`."""
+    status = 500 if scope["path"] == "/broken" else 200
+    await PlainTextResponse("", status)(scope, receive, send)
+
+
 NOTHING = Settings(**{name: value for options in OFF.values() for name, value in options.items()})
 
 
@@ -264,3 +275,27 @@ def test_a_stack_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert stack(Settings())
+
+
+@pytest.mark.anyio
+async def test_error_budgets_are_fed_by_the_requests(kept_lines):
+    """And told at `/health?details`; apps of one process that have the same objectives share their budgets."""
+    settings = Settings(slos=DEFAULT_SLOS, log_level="ERROR")
+    apps = [wrap(broken_or_not, settings) for _ in range(2)]
+    for app in apps:
+        await asgi_request(app)
+        await asgi_request(app, path="/broken")
+    (budgets,) = [each for each in pipeline().exporters if isinstance(each, ErrorBudgets)]
+    pipeline().flush()
+    assert [budget.state()["open"] for budget in budgets.budgets.values()] == [[4, 2], [4, 2], [2, 0]]
+    details = (await asgi_request(apps[0], path="/health?details")).json()["details"]
+    assert details == {"error_budgets": budgets.report()}
+
+
+@pytest.mark.anyio
+async def test_without_objectives_or_metrics_there_are_no_budgets():
+    """Nothing is kept, and `/health?details` is `/health`."""
+    for settings in (Settings(), Settings(metrics=False, slos=DEFAULT_SLOS)):
+        app = wrap(broken_or_not, settings)
+        assert "details" not in (await asgi_request(app, path="/health?details")).json()
+    assert not [each for each in pipeline().exporters if isinstance(each, ErrorBudgets)]

@@ -1,12 +1,22 @@
 """What a service promises, and how fast it may break the promise before somebody is woken."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from math import inf
 from typing import Final, Literal, cast, get_args
 
-__all__ = ("BURN_WINDOWS", "DEFAULT_ALERTS", "DEFAULT_SLOS", "SLO", "BurnAlert", "Measure", "Policy")
+__all__ = (
+    "BURN_WINDOWS",
+    "DEFAULT_ALERTS",
+    "DEFAULT_SLOS",
+    "SLO",
+    "BurnAlert",
+    "Measure",
+    "Policy",
+    "objectives",
+)
 
 Measure = Literal["downtime", "requests", "latency"]
 Policy = Literal["normal", "slow_down", "freeze"]
@@ -149,3 +159,16 @@ DEFAULT_SLOS: Final = (
     SLO("latency_p95", target=0.95, measure="latency", threshold_ms=500.0),
 )
 """99.9 % of the time up, 99.5 % of requests without a failure, p95 below 500 ms; each over 30 days."""
+
+
+def objectives(value: object) -> tuple[SLO, ...]:
+    """One objective or several, with different names.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    several = tuple(cast("Iterable[object]", value)) if isinstance(value, Iterable) else (value,)
+    slos = [each for each in several if isinstance(each, SLO)]
+    if len(slos) < len(several) or len({slo.name for slo in slos}) < len(slos):
+        raise ValueError("expected SLOs with different names, such as DEFAULT_SLOS")
+    return tuple(slos)

@@ -15,13 +15,14 @@ from asgi_resilience.context import report_failure
 from asgi_resilience.metric_sink import NULL, MetricSink, Tags
 from asgi_resilience.slo.budget import ErrorBudget
 from asgi_resilience.slo.events import BudgetEvent, BudgetReset
-from asgi_resilience.slo.objective import BURN_WINDOWS, DEFAULT_SLOS, SLO
+from asgi_resilience.slo.objective import BURN_WINDOWS, DEFAULT_SLOS, SLO, objectives
+from asgi_resilience.telemetry.aggregate import Aggregator
 from asgi_resilience.telemetry.batch import Batch
 from asgi_resilience.telemetry.budget_counts import Counter, Counts
 from asgi_resilience.telemetry.budget_log import log_event, status_fields
 from asgi_resilience.telemetry.budget_state import BudgetState, Loaded
 
-__all__ = ("ErrorBudgets",)
+__all__ = ("ErrorBudgets", "keep_error_budgets")
 
 _POLICIES: Final = {"normal": 0, "slow_down": 1, "freeze": 2}
 _NOTHING: Final = (0.0, 0.0)
@@ -41,6 +42,8 @@ class ErrorBudgets:
         clock: Seconds since 1970: tells whether a state is from the future.
 
     Attributes:
+        slos: The objectives.
+        state_file: As given.
         budgets: By the names of their objectives.
 
     Raises:
@@ -56,15 +59,16 @@ class ErrorBudgets:
         listeners: Iterable[Callable[[BudgetEvent], object]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.budgets: dict[str, ErrorBudget] = {}
-        for slo in slos:
-            if slo.name in self.budgets:
-                raise ValueError(f"slos: two are called {slo.name!r}")
-            self.budgets[slo.name] = ErrorBudget(slo, clock=clock)
+        try:
+            self.slos = objectives(slos)
+        except ValueError as error:
+            raise ValueError(f"slos={slos!r}: {error}") from None
+        self.state_file = None if state_file is None else os.fspath(state_file)
+        self.budgets = {slo.name: ErrorBudget(slo, clock=clock) for slo in self.slos}
         self._gauges = [_Gauges(budget, sink) for budget in self.budgets.values()]
         self._listeners = tuple(listeners)
-        self._count = Counter(budget.slo for budget in self.budgets.values())
-        self._state = None if state_file is None else BudgetState(state_file, self._states)
+        self._count = Counter(self.slos)
+        self._state = None if self.state_file is None else BudgetState(self.state_file, self._states)
         self._waiting: list[tuple[float, dict[str, Counts]]] = []
 
     def export(self, batch: Batch, /) -> None:
@@ -119,6 +123,17 @@ class ErrorBudgets:
                     listener(event)
                 except Exception as error:  # noqa: BLE001 - the others are to hear of it all the same
                     report_failure(listener, error)
+
+
+def keep_error_budgets(aggregator: Aggregator, slos: Iterable[SLO], state_file: str | None) -> ErrorBudgets:
+    """The budgets that are fed by `aggregator`: those that it has for the same objectives and file, else new ones."""
+    slos = tuple(slos)
+    for exporter in aggregator.exporters:
+        if isinstance(exporter, ErrorBudgets) and (exporter.slos, exporter.state_file) == (slos, state_file):
+            return exporter
+    budgets = ErrorBudgets(slos, sink=aggregator, state_file=state_file)
+    aggregator.exporters.append(budgets)
+    return budgets
 
 
 class _Gauges:
