@@ -62,7 +62,7 @@ REHEARSAL: Final = replace(
     model=1.0,
     provider=3.0,
     provider_in_request=1.0,
-    breaker_open=2.0,
+    breaker_open=1.5,
     fresh=1.0,
     odds_fresh=1.0,
 )

@@ -2,7 +2,7 @@
 
 ok                        what it does by default
 slow      seconds         answers that much later
-stall                     does not answer at all
+stall                     does not answer until it is told something else
 fail      status          answers with an error
 limit     per_second, retry_after     429 with `Retry-After` beyond so many requests a second
 """
@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 __all__ = ("Faults",)
 
 _MODES: Final = ("ok", "slow", "stall", "fail", "limit")
-_NEVER: Final = 3600.0
 
 
 class Faults:
@@ -30,6 +29,7 @@ class Faults:
         self._app = app
         self._admin = Starlette(routes=[Route("/admin/faults", self._choose, methods=["GET", "POST"])])
         self._fault: dict[str, Any] = {"mode": "ok"}
+        self._changed = asyncio.Event()
         self._second = 0
         self._requests = 0
 
@@ -46,6 +46,8 @@ class Faults:
             if fault.get("mode") not in _MODES:
                 return JSONResponse({"modes": _MODES}, 422)
             self._fault = fault
+            self._changed.set()
+            self._changed = asyncio.Event()
         return JSONResponse(self._fault)
 
     async def _failure(self) -> Response | None:
@@ -53,7 +55,7 @@ class Faults:
             case {"mode": "slow", "seconds": seconds}:
                 await asyncio.sleep(seconds)
             case {"mode": "stall"}:
-                await asyncio.sleep(_NEVER)
+                await self._changed.wait()
             case {"mode": "fail", **options}:
                 return JSONResponse({"error": "on command"}, options.get("status", 500))
             case {"mode": "limit", **options} if self._beyond(options.get("per_second", 1)):

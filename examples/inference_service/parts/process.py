@@ -34,7 +34,7 @@ class Process:
 
     Attributes:
         port: As given.
-        output: What it writes, once it has been started, if it is to be read.
+        output: What it writes, once it has been started, if it is to be read; to its end, and closed then.
     """
 
     def __init__(
@@ -105,8 +105,6 @@ class Process:
                 self._process.wait(10.0)
             except subprocess.TimeoutExpired:
                 self.kill()
-            if self.output is not None:
-                self.output.close()
             self._process = None
 
     def join(self) -> int:

@@ -1,0 +1,1 @@
+"""What happens when it breaks, under load, and whether the service keeps its promises meanwhile."""
