@@ -2,15 +2,21 @@
 
 The first layer that meets a request calls `observe`, which makes the record, puts it into a copy of the scope under
 `KEY` and into a `ContextVar`, and wraps `send` and `receive` once. Layers further in find the record and add hooks to
-it instead of wrapping `send` again:
+it instead of wrapping `send` again. One that only looks is an `Observer`:
+
+    class Layer(Observer):
+        def begin(self, record, scope):
+            record.on_start.append(self._on_start)    # def _on_start(record, message): may edit message["headers"]
+            record.on_end.append(self._on_end)        # def _on_end(record): the request is over, however it ended
+            return self.app
+
+One that does more, such as answering by itself, looks for the record when it is called:
 
     async def __call__(self, scope, receive, send):
         record = scope.get(KEY)
         if record is None:                            # I am the outermost of our layers, or used alone
             return await observe(self, scope, receive, send)
-        record.on_start.append(self._on_start)        # def _on_start(record, message): may edit message["headers"]
-        record.on_end.append(self._on_end)            # def _on_end(record): the request is over, however it ended
-        await self.app(scope, receive, send)
+        ...
 
 A hook is telemetry: when it raises, the exception is reported once and the response goes out unchanged. It finds the
 scope, as the layers see it, in `record.scope`, which is cut at the end so that the two don't hold each other. The hooks
@@ -39,7 +45,7 @@ from asgi_resilience.context import (
 )
 from asgi_resilience.route import note_route
 
-__all__ = ("ends_response", "observe")
+__all__ = ("Observer", "ends_response", "observe")
 
 _INTERNAL_SERVER_ERROR = 500
 _ERROR = 300  # statuses below it are simply ok
@@ -52,6 +58,52 @@ class Layer(Protocol):
     def app(self) -> ASGIApp: ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class Observer:
+    """A layer that only looks: it has no part in the call, so a row of them costs one frame.
+
+    Args:
+        app: The application.
+        clock: Where this layer is the outermost: what the record reads its times from, in seconds; monotonic.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float] = perf_counter) -> None:
+        self.app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        record: RequestContext | None = scope.get(KEY)
+        if record is not None:
+            await _begin(self, record, scope)(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.lifespan(scope, receive, send)
+        else:
+            await observe(self, scope, receive, send, clock=self._clock)
+
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the startup and the shutdown of the application."""
+        await self.app(scope, receive, send)
+
+    def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:
+        """Note what is known of a request that has come, and add hooks for the rest.
+
+        Returns the app to call: `self.app`, unless this request needs another in its place.
+        """
+        raise NotImplementedError
+
+
+def _begin(app: ASGIApp, record: RequestContext, scope: Scope) -> ASGIApp:
+    """Let a layer begin, and those behind it that only look, too; returns the first app that does more."""
+    while isinstance(app, Observer):
+        layer = app
+        try:
+            app = layer.begin(record, scope)
+        except Exception as error:  # noqa: BLE001 - telemetry may never change a response
+            report_failure(layer.begin, error)
+            app = layer.app
+    return app
 
 
 async def observe(
@@ -73,7 +125,8 @@ async def observe(
 
     token = enter_request(record)
     try:
-        await layer(inner, watched_receive, (_http if kind == "http" else _websocket)(record, send))
+        app = _begin(layer, record, inner)
+        await app(inner, watched_receive, (_http if kind == "http" else _websocket)(record, send))
     except BaseException as error:
         if record.exception is None:
             record.exception = error

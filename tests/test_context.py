@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 from blockbuster import BlockingError
 
-from asgi_resilience import context
+from asgi_resilience import context, recorder
 from asgi_resilience.context import (
     KEY,
     RequestContext,
@@ -693,3 +693,84 @@ async def test_a_raw_cancellation_is_never_swallowed():
         await task
     assert task.cancelling() == 1
     assert observer.ends == [("aborted_by_client", None)]
+
+
+# ------------------------------------------------------------------------------------------------- layers that only look
+
+
+class Other:
+    """A middleware of somebody else."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        await self.app(scope, receive, send)
+
+
+class Noting(recorder.Observer):
+    """Says when it begins, and may call something else than its app, or fail."""
+
+    def __init__(self, app, seen, *, instead=None, error=None):
+        super().__init__(app)
+        self._seen = seen
+        self._instead = instead
+        self._error = error
+
+    def begin(self, record, scope):
+        self._seen.append((self, record, scope[KEY]))
+        if self._error is not None:
+            raise self._error
+        return self._instead or self.app
+
+
+@pytest.mark.anyio
+async def test_layers_that_only_look_begin_in_order_with_one_record():
+    """A row of observers begins from the outside to the inside, also behind a layer of somebody else."""
+    seen = []
+    inner = Noting(sending(START, BODY), seen)
+    outer = Noting(Noting(Other(inner), seen), seen)
+    response = await asgi_request(outer)
+    assert response.body == b"abc"
+    assert [layer for layer, *_ in seen] == [outer, outer.app, inner]
+    assert len({id(each) for _, *both in seen for each in both}) == 1
+
+
+@pytest.mark.anyio
+async def test_an_observer_may_name_another_app():
+    """What `begin` returns is called in the place of the layer's app."""
+    seen = []
+    other = {**BODY, "body": b"other"}
+    layer = Noting(sending(START, BODY), seen, instead=sending(START, other))
+    assert (await asgi_request(layer)).body == b"other"
+
+
+@pytest.mark.anyio
+async def test_an_observer_that_fails_changes_no_response(monkeypatch):
+    """It is reported, and those further in begin all the same."""
+    monkeypatch.setattr(context, "failures", {})
+    seen = []
+    layer = Noting(Noting(sending(START, BODY), seen), seen, error=LookupError())
+    assert (await asgi_request(layer)).body == b"abc"
+    assert len(seen) == 2
+    assert context.failures["Noting.begin"] == 1
+
+
+@pytest.mark.anyio
+async def test_an_observer_hands_the_lifespan_on():
+    """Whoever does not care for the lifespan does not notice it."""
+    scopes = []
+
+    async def app(scope, receive, send):
+        scopes.append(scope)
+
+    await Noting(app, [])({"type": "lifespan"}, None, None)
+    assert scopes == [{"type": "lifespan"}]
+
+
+@pytest.mark.anyio
+async def test_an_observer_says_what_it_does(monkeypatch):
+    """A layer without `begin` is a mistake of whoever wrote it, and is reported as one."""
+    monkeypatch.setattr(context, "failures", {})
+    assert (await asgi_request(recorder.Observer(sending(START, BODY)))).body == b"abc"
+    assert context.failures["Observer.begin"] == 1

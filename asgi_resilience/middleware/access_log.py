@@ -18,7 +18,6 @@ from typing import Final, Literal
 from anyio import to_thread
 
 from asgi_resilience.context import (
-    KEY,
     ASGIApp,
     Message,
     Receive,
@@ -32,7 +31,7 @@ from asgi_resilience.logs.schema import LEVELS, LineFormatter
 from asgi_resilience.logs.sink import LogSink, default_sink
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies
-from asgi_resilience.recorder import observe
+from asgi_resilience.recorder import Observer
 
 __all__ = ("AccessLogMiddleware",)
 
@@ -42,7 +41,7 @@ _FAILURE: Final = ("server_error", "truncated")
 _SHUTDOWN: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
-class AccessLogMiddleware:
+class AccessLogMiddleware(Observer):
     """Write one line per HTTP request and websocket; of several such layers around one app, the outermost does.
 
     Args:
@@ -93,7 +92,7 @@ class AccessLogMiddleware:
             raise ValueError(f"sample_rate={sample_rate!r}: expected a share, 0 to 1")
         if not slow >= 0:
             raise ValueError(f"slow={slow!r}: expected seconds, 0 or more")
-        self.app = app
+        super().__init__(app, clock)
         self._formatter = formatter or LineFormatter(
             service=service, environment=environment, version=version
         )
@@ -107,20 +106,14 @@ class AccessLogMiddleware:
         self._query = query
         self._proxies = TrustedProxies.of(trusted_proxies)
         self._random = random
-        self._clock = clock
         self._hook = self._on_end  # bound once, not for every request
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        record: RequestContext | None = scope.get(KEY)
-        if record is None:
-            if scope["type"] == "lifespan":
-                return await self.app(scope, receive, self._flushing(send))
-            return await observe(self, scope, receive, send, clock=self._clock)
+    def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:  # noqa: ARG002 - as in the base class
+        """Take charge of the line of a request."""
         if not record.logged:
             record.logged = True
             record.on_end.append(self._hook)
-        return await self.app(scope, receive, send)
+        return self.app
 
     def _on_end(self, record: RequestContext) -> None:
         status = record.status or 0
@@ -154,12 +147,12 @@ class AccessLogMiddleware:
     def _is_slow(self, record: RequestContext) -> bool:
         return record.kind == "http" and record.duration >= self._slow
 
-    def _flushing(self, send: Send) -> Send:
-        """The `send` of the lifespan, which lets the lines leave before the server is told that it may end."""
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the lines leave before the server is told that it may end."""
 
         async def send_wrapper(message: Message) -> None:
             if message["type"] in _SHUTDOWN:
                 await to_thread.run_sync((self._sink or default_sink()).flush, abandon_on_cancel=True)
             await send(message)
 
-        return send_wrapper
+        await self.app(scope, receive, send_wrapper)

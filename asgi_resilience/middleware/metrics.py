@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from asgi_resilience import metric_names as names
 from asgi_resilience.context import (
-    KEY,
     ASGIApp,
     Message,
     Receive,
@@ -19,7 +18,7 @@ from asgi_resilience.context import (
 from asgi_resilience.error_rule import ErrorRule
 from asgi_resilience.metric_names import Metric
 from asgi_resilience.metric_sink import NULL, OVERFLOW, MetricSink, Series, Tags
-from asgi_resilience.recorder import observe
+from asgi_resilience.recorder import Observer
 
 __all__ = ("MetricsMiddleware",)
 
@@ -32,7 +31,7 @@ _GAUGE_INTERVAL: Final = 1.0  # seconds
 _FOLDED: Final[Series] = (names.METRICS_FOLDED.name, ())
 
 
-class MetricsMiddleware:
+class MetricsMiddleware(Observer):
     """Feed a sink with the number, the errors and the duration of requests, and with how many are in flight.
 
     Requests are `api.requests.total`, `.errors`, `.duration` (milliseconds), `.by_endpoint` and `.in_flight`; websockets
@@ -67,8 +66,7 @@ class MetricsMiddleware:
     ) -> None:
         if max_series < 1:
             raise ValueError(f"max_series={max_series!r}: expected 1 or more")
-        self.app = app
-        self._clock = clock
+        super().__init__(app, clock)
         is_error = ErrorRule(errors)
         self._meters: dict[str, _Meter] | None = None
         # What only some sinks have; `Pipeline` does.
@@ -105,20 +103,20 @@ class MetricsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if self._meters is not None:
-            record: RequestContext | None = scope.get(KEY)
-            if record is None:
-                if scope["type"] == "lifespan":
-                    await self._lifespan(scope, receive, send)
-                else:
-                    await observe(self, scope, receive, send, clock=self._clock)
-                return
-            if record.ended_at is None and not record.counted:
-                record.counted = True
-                self._meters[record.kind].began(record)
-        await self.app(scope, receive, send)
+        if self._meters is None:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:  # noqa: ARG002 - as in the base class
+        """Count a request in."""
+        if self._meters is not None and record.ended_at is None and not record.counted:
+            record.counted = True
+            self._meters[record.kind].began(record)
+        return self.app
+
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start the sink with the application, and close it when that has shut down."""
         start, close = self._start, self._close
         if start is not None:
             try:

@@ -13,17 +13,14 @@ from time import perf_counter
 from typing import Final
 
 from asgi_resilience.context import (
-    KEY,
     ASGIApp,
     Message,
-    Receive,
     RequestContext,
     Scope,
-    Send,
     report_failure,
 )
 from asgi_resilience.peers import TrustedProxies, peer
-from asgi_resilience.recorder import observe
+from asgi_resilience.recorder import Observer
 from asgi_resilience.request_headers import watch, watched
 
 __all__ = ("RequestIDMiddleware", "new_request_id")
@@ -55,7 +52,7 @@ def new_request_id() -> str:
         return own
 
 
-class RequestIDMiddleware:
+class RequestIDMiddleware(Observer):
     """Give every request an id, and put it on every response: of any status, on websocket accept and denial too.
 
     Args:
@@ -81,27 +78,23 @@ class RequestIDMiddleware:
     ) -> None:
         if not _FIELD_NAME.fullmatch(header):
             raise ValueError(f"header={header!r}: expected the name of a header, such as 'X-Request-ID'")
-        self.app = app
+        super().__init__(app, clock)
         self._name = header.lower().encode()
         self._size = len(header)
         self._generator = generator
         self._new_id = new_request_id if generator is new_request_id else self._generate
         self._trusted = TrustedProxies.of(("*",) if trust is True else () if trust is False else trust)
-        self._clock = clock
         self._hook = self._on_start  # bound once, not for every request
         watch(self._name)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if KEY not in scope:
-            return await observe(self, scope, receive, send, clock=self._clock)
-        record: RequestContext = scope[KEY]
+    def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:
+        """Give a request its id."""
         if record.request_id is None or not _VALID.fullmatch(record.request_id):
             found = watched(record, scope)
             known = self._inbound(found, scope, record) if found else None
             record.request_id = known or self._new_id()
         record.on_start.append(self._hook)
-        return await self.app(scope, receive, send)
+        return self.app
 
     def _inbound(
         self, headers: list[tuple[bytes, bytes]], scope: Scope, record: RequestContext

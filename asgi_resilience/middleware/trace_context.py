@@ -11,7 +11,6 @@ from typing import Final
 import anyio
 
 from asgi_resilience.context import (
-    KEY,
     ASGIApp,
     Message,
     Receive,
@@ -22,7 +21,7 @@ from asgi_resilience.context import (
 )
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.peers import TrustedProxies, peer
-from asgi_resilience.recorder import observe
+from asgi_resilience.recorder import Observer
 from asgi_resilience.request_headers import watch, watched
 from asgi_resilience.telemetry.keep import KeepRule, KeepRules
 from asgi_resilience.telemetry.request_span import RequestSpan, RequestSpans
@@ -41,7 +40,7 @@ _LONGEST_FLUSH: Final = 5.0
 """Seconds that a shutdown waits for the tracer."""
 
 
-class TraceContextMiddleware:
+class TraceContextMiddleware(Observer):
     """Set `trace_id`, `span_id` and the `dd.*` log fields of each request, and tell its span what it should know.
 
     ddtrace is used when something else has loaded it, and never loaded otherwise. The request's span then gets the route's
@@ -92,7 +91,7 @@ class TraceContextMiddleware:
             raise ValueError(
                 f"response_header={response_header!r}: expected a header name (RFC 9110 §5.6.2) or None"
             )
-        self.app = app
+        super().__init__(app)
         self._trusted = TrustedProxies.of(("*",) if trust is True else () if trust is False else trust)
         self._trusts_all = trust is True
         self._response_header = None if response_header is None else response_header.lower().encode("ascii")
@@ -110,24 +109,10 @@ class TraceContextMiddleware:
         if ddtrace:
             self._use(require_tracing())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        record: RequestContext | None = scope.get(KEY)
-        if record is None:
-            if scope["type"] == "lifespan":
-                await self._lifespan(scope, receive, send)
-            else:
-                await observe(self, scope, receive, send)
-            return
-        app = self.app
-        if record.trace_id is None:  # otherwise a layer of this kind stands further out
-            try:
-                app = self._begin(scope, record)
-            except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-                report_failure(self._begin, error)
-        await app(scope, receive, send)
-
-    def _begin(self, scope: Scope, record: RequestContext) -> ASGIApp:
+    def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:
+        """Give a request its ids, and its span what is known so far."""
+        if record.trace_id is not None:  # a layer of this kind stands further out
+            return self.app
         tracing = self._tracing or (self._find() if self._look_for_tracer else None)
         record.log_tags = self._tags
         if self._route_resolver is not None:
@@ -230,7 +215,9 @@ class TraceContextMiddleware:
             kept = [header for header in message["headers"] if header[0].lower() != name]
             message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the tracer send what it holds before the server is told that it may end."""
+
         async def flushing_send(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown"):
                 await self._flush()
