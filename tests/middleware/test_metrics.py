@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 
 from asgi_resilience import context
 from asgi_resilience.context import KEY
-from asgi_resilience.metric_sink import NULL
+from asgi_resilience.metric_sink import NULL, OVERFLOW
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.recorder import observe
 from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
@@ -102,6 +102,7 @@ async def test_a_request_is_counted_timed_and_tagged():
         ("gauge", "api.requests.in_flight", 1, ()),
         ("gauge", "api.requests.in_flight", 0, ()),
         ("increment", "api.requests.total", 1, tags),
+        ("increment", "api.requests.by_endpoint", 1, tags[:2]),
         ("histogram", "api.requests.duration", 250.0, tags),
     ]
 
@@ -295,19 +296,154 @@ async def test_the_gauge_is_not_told_of_every_request():
 
 
 async def test_remembered_tags_are_bounded():
-    """An app that makes up statuses and codes can't make the layer grow."""
+    """An app that makes up codes makes no more series than it may; what comes later is counted as one, and as folded."""
     sink = Recorded()
 
     async def app(scope, receive, send):
         scope[KEY].error_code = scope["path"]
         await PlainTextResponse("no", 400)(scope, receive, send)
 
-    layer = MetricsMiddleware(app, sink=sink)
-    for number in range(5000):
+    layer = MetricsMiddleware(app, sink=sink, max_series=3, errors=["4xx"])
+    for number in range(5):
         await asgi_request(layer, path=f"/{number}")
-    assert layer._meters is not None
-    assert len(layer._meters["http"]._known) <= 4096
-    assert len(sink.tags()) == 5000
+    assert len(layer._meters["http"]._known) == 3
+    for name in ("total", "errors", "duration", "by_endpoint"):
+        told = [tags for _, tags in sink.of(f"api.requests.{name}")]
+        assert len(told) == 5
+        assert told[3:] == [OVERFLOW, OVERFLOW]
+        assert OVERFLOW not in told[:3]
+    assert sink.of("asgi_resilience.metrics.folded") == [(1, ())] * 2
+    await asgi_request(layer, path="/0")
+    assert "error_code:/0" in sink.of("api.requests.total")[-1][1]
+
+
+async def test_what_counts_as_an_error_can_be_said():
+    """`errors` replaces the statuses; what was not answered, or not completely, is an error all the same."""
+    sink = Recorded()
+    app = MetricsMiddleware(APP, sink=sink, errors=("404",))
+    await asgi_request(app, path="/nope")
+    await asgi_request(app, path="/tenants/a/items/1")
+    assert [tags[2] for _, tags in sink.of("api.requests.errors")] == ["status:404"]
+    await asgi_request(app, path="/boom")
+    assert len(sink.of("api.requests.errors")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"max_series": 0}, "max_series=0: expected 1"),
+        ({"errors": ["6xx"]}, "errors='6xx': expected a status"),
+    ],
+)
+def test_wrong_options_are_refused(options, problem):
+    """A ValueError names the option, the value and what is expected."""
+    with pytest.raises(ValueError, match=problem):
+        MetricsMiddleware(APP, **options)
+
+
+class Metering(Recorded):
+    """A sink with all that a sink may have."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+        self.life = []
+
+    def meter(self, measured, counted):
+        self.made.append((measured, counted))
+        return lambda value: self.calls.append(("meter", measured[0], value, measured[1]))
+
+    def start(self):
+        self.life.append("start")
+
+    async def aclose(self):
+        self.life.append("close")
+
+
+async def test_a_sink_that_takes_all_at_once_gets_one_call():
+    """Where the sink has `meter`, it is told once of the series of a request, and after that of a duration only."""
+    sink = Metering()
+    app = MetricsMiddleware(APP, sink=sink)
+    for _ in range(2):
+        await asgi_request(app, path="/boom")
+    ((measured, counted),) = sink.made
+    assert measured[0] == "api.requests.duration"
+    assert [name for name, _ in counted] == [
+        "api.requests.total",
+        "api.requests.by_endpoint",
+        "api.requests.errors",
+    ]
+    assert {tags for _, tags in counted} == {measured[1], measured[1][:2]}
+    assert [kind for kind, *_ in sink.calls].count("meter") == 2
+    assert {kind for kind, *_ in sink.calls} == {"meter", "gauge"}
+
+
+async def test_a_sink_is_started_by_requests():
+    """Without a lifespan, the first request starts the sink, and once a second another sees to it that it still runs."""
+    sink, clock = Metering(), Clock()
+    app = MetricsMiddleware(APP, sink=sink, clock=clock)
+    await asgi_request(app, path="/nope")
+    await asgi_request(app, path="/nope")
+    assert sink.life == ["start"]
+    clock.now += 1
+    await asgi_request(app, path="/nope")
+    assert sink.life == ["start", "start"]
+
+
+async def lifespan(app, *received):
+    """What the app sends in a lifespan in which it receives these messages."""
+    waiting, sent = list(received), []
+
+    async def receive():
+        return {"type": f"lifespan.{waiting.pop(0)}"}
+
+    async def send(message):
+        sent.append(message["type"].removeprefix("lifespan."))
+
+    await app({"type": "lifespan"}, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("end", ["complete", "failed"])
+async def test_a_sink_lives_as_long_as_the_application(end):
+    """It starts before the application does, and is closed after it, before the server hears of that."""
+    sink = Metering()
+
+    async def app(scope, receive, send):
+        sink.life.append((await receive())["type"])
+        await send({"type": "lifespan.startup.complete"})
+        sink.life.append((await receive())["type"])
+        await send({"type": f"lifespan.shutdown.{end}"})
+
+    assert await lifespan(MetricsMiddleware(app, sink=sink), "startup", "shutdown") == [
+        "startup.complete",
+        f"shutdown.{end}",
+    ]
+    assert sink.life == ["start", "lifespan.startup", "lifespan.shutdown", "close"]
+
+
+async def test_a_sink_that_can_not_live_keeps_no_application_from_it():
+    """What starting and closing a sink raises is reported, and the lifespan goes on."""
+
+    class Stillborn(Recorded):
+        def start(self):
+            raise RuntimeError
+
+        async def aclose(self):
+            raise RuntimeError
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    before = sum(context.failures.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(context._logger, "disabled", True)
+        sent = await lifespan(MetricsMiddleware(app, sink=Stillborn()), "startup", "shutdown")
+    assert sent == ["startup.complete", "shutdown.complete"]
+    assert sum(context.failures.values()) == before + 2
 
 
 async def test_a_failing_sink_changes_no_response():
