@@ -108,6 +108,8 @@ class TraceContextMiddleware(Observer):
         watch(*TRACE_HEADERS, *rules.header_names)
         if ddtrace:
             self._use(require_tracing())
+        elif self._look_for_tracer:
+            self._find()
 
     def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:
         """Give a request its ids, and its span what is known so far."""
@@ -175,7 +177,7 @@ class TraceContextMiddleware(Observer):
             if tracing.spans_inside(self.app):
                 self._opens = False
                 return self.app
-            opening = self._opening = tracing.traced(self.app)
+            opening = self._opening = tracing.middleware(self.app)
         trace.place = (scope["path"], scope.get("root_path", ""))
         record.on_end.append(self._learn)
         return opening
@@ -195,6 +197,8 @@ class TraceContextMiddleware(Observer):
         self._tracing = tracing
         self._tags = {name: value or self._tags[name] for name, value in tracing.tags.items()}
         tracing.listen(RequestSpans())
+        if self._opens:
+            _ = tracing.middleware  # not while the first request waits
 
     def _answer(self, error: Exception) -> tuple[int, str]:
         assert self._errors is not None
