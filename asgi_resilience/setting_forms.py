@@ -1,8 +1,7 @@
 """What each setting may be: functions that take a value and return it in the one form in which it is kept.
 
 A value that does not fit is a ValueError that says what was expected; who calls knows the name of the setting. Where a
-setting is the option of a layer, what the layer makes of it is asked, so that a mistake shows when the settings are
-made and not when the first request comes.
+setting is the option of a layer, what the layer makes of it is asked, so that a mistake shows at once.
 """
 
 import re
@@ -44,6 +43,7 @@ __all__ = (
     "paths",
     "redact_keys",
     "redact_patterns",
+    "seconds",
     "seconds_or_none",
     "share",
     "sink",
@@ -109,6 +109,13 @@ def threshold(value: Any) -> float:
     """Seconds from which something is noticed; infinity for never."""
     if not (_is_number(value) and value >= 0):
         raise ValueError("expected seconds, 0 or more")
+    return cast("float", value)
+
+
+def seconds(value: Any) -> float:
+    """A length of time."""
+    if not (_is_number(value) and 0 < value < inf):
+        raise ValueError("expected seconds above 0")
     return cast("float", value)
 
 

@@ -76,6 +76,8 @@ class Settings:
         dogstatsd: Send metrics to a DogStatsD agent. None: if the package `datadog` is installed.
         dogstatsd_distribution: Send histograms as distributions.
         prometheus_path: Where Prometheus finds the metrics, such as `/metrics`. None: nowhere.
+        runtime_metrics: Measure event loop, process and machine, too; only without a `metric_sink` of one's own.
+        runtime_metrics_interval: Seconds between two such measurements.
         slos: Objectives whose error budgets are kept, such as `DEFAULT_SLOS`.
         slo_state_file: Keeps the budgets across a restart. None: they begin full.
         faults: What goes wrong on purpose: `Fault`s, or a `FaultPlan`. Refused in production.
@@ -88,8 +90,7 @@ class Settings:
         rate_limit_key: `"client"`, `"header:X-API-Key"`, or a callable that gets the scope.
         rate_limit_exempt_paths: Paths that are not limited, with everything below them.
         rate_limit_headers: Send `RateLimit` and `RateLimit-Policy` with allowed responses.
-        rate_limit_unknown_client: What becomes of a client without an address, as on a unix socket: `"allow"`,
-            `"shared"` (all of them count as one), or `"refuse"`.
+        rate_limit_unknown_client: `"allow"`, `"refuse"`, or count as one (`"shared"`) clients without an address.
         timeout: Seconds until the response starts. None: no limit.
         stream_idle_timeout: Seconds between two body messages. None: no limit.
         event_stream_idle_timeout: The same for `text/event-stream`. None: no limit.
@@ -132,6 +133,8 @@ class Settings:
     dogstatsd: bool | None = None
     dogstatsd_distribution: bool = False
     prometheus_path: str | None = None
+    runtime_metrics: bool = True
+    runtime_metrics_interval: float = 15.0
     slos: tuple[SLO, ...] = ()
     slo_state_file: str | None = None
     faults: FaultPlan | tuple[Fault, ...] = ()
@@ -254,6 +257,7 @@ _FORMS: dict[str, form.Form] = {
     "metric_errors": form.errors,
     "dogstatsd": form.or_none(form.switch),
     "prometheus_path": form.or_none(form.path),
+    "runtime_metrics_interval": form.seconds,
     "slos": objectives,
     "slo_state_file": form.or_none(form.name),
     "faults": form.faults,

@@ -222,6 +222,7 @@ def _sink(settings: Settings) -> MetricSink:
             tags=[f"{key}:{value}" for key, value in tags if value],
             distribution=settings.dogstatsd_distribution,
         )
+        sink.measure_runtime(settings.runtime_metrics_interval if settings.runtime_metrics else None)
     set_process_sink(sink)
     return sink
 

@@ -37,7 +37,7 @@ FLOORS = (
     ("exchange", "plain_error", "setting_forms"),
     ("settings",),
     # the layers and the policies
-    ("client", "logs.setup", "middleware"),
+    ("client", "logs.gunicorn", "logs.setup", "middleware"),
     # what puts them together
     ("health_checks", "monitoring", "stack", "testing"),
     ("__main__", "command", ""),
@@ -50,6 +50,8 @@ OPTIONAL = {
     "backoff": "client.retry",
     "click": "command",
     "datadog": ("monitoring.account", "telemetry.statsd"),
+    "gunicorn": "logs.gunicorn",
+    "structlog": "logs.structlog",
     "ddtrace": "telemetry.tracing",
     "dotenv": "command",
     "httpx2": "client.http",

@@ -37,9 +37,11 @@ try:
     from asgi_resilience.client.matrix import DEFAULT_RULES, MODEL_RULES, ModelInferenceError
     from asgi_resilience.client.registry import DependencyStatus, aclose_all, dependencies
     from asgi_resilience.client.retry import RetryPolicy
+    from asgi_resilience.client.runtime_readings import dependency_readings as _dependency_readings
     from asgi_resilience.client.telemetry import add_listener, remove_listener, set_metric_sink
     from asgi_resilience.client.window import BreakerPolicy
     from asgi_resilience.retry_after import parse_retry_after
+    from asgi_resilience.telemetry.runtime.probes import add_probe as _add_probe
 except ModuleNotFoundError as _error:
     if _error.name not in ("aiobreaker", "backoff", "httpx2"):
         raise
@@ -98,3 +100,4 @@ __all__ = (
 )
 
 _register_errors()
+_add_probe(_dependency_readings)

@@ -28,7 +28,7 @@ from asgi_resilience.metric_names import (
 )
 from asgi_resilience.metric_sink import MetricSink, Tags
 
-__all__ = ("CallOutcome", "EventMetrics", "outcome_of")
+__all__ = ("STATES", "CallOutcome", "EventMetrics", "outcome_of")
 
 CallOutcome: TypeAlias = Literal[
     "ok",
@@ -42,7 +42,7 @@ CallOutcome: TypeAlias = Literal[
     "rate_limited",
     "cancelled",
 ]
-_STATES: Final[dict[BreakerState, int]] = {
+STATES: Final[dict[BreakerState, int]] = {
     "closed": 0,
     "forced_closed": 0,
     "metrics_only": 0,
@@ -50,6 +50,7 @@ _STATES: Final[dict[BreakerState, int]] = {
     "open": 2,
     "forced_open": 2,
 }
+"""What stands for the states of a circuit breaker."""
 
 
 class EventMetrics:
@@ -80,7 +81,7 @@ class EventMetrics:
             case RetryScheduled():
                 self._sink.increment(OUTBOUND_RETRIES.name, 1, self._tags)
             case StateChanged():
-                self._sink.gauge(OUTBOUND_BREAKER_STATE.name, _STATES[event.new], self._tags)
+                self._sink.gauge(OUTBOUND_BREAKER_STATE.name, STATES[event.new], self._tags)
             case Rejected():
                 self._sink.increment(OUTBOUND_REJECTED.name, 1, self._with(event.reason))
             case FallbackUsed():

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
 from threading import Lock
 from typing import Final
+from weakref import WeakSet
 
 from asgi_resilience.quota.gcra import Decision, Rules, State, decide
 
-__all__ = ("MemoryQuota",)
+__all__ = ("MemoryQuota", "live_quotas")
 
 _NANOSECONDS: Final = 1_000_000_000
 _SWEPT: Final = 2
@@ -52,6 +53,7 @@ class MemoryQuota:
         self._states: dict[str, State] = {}
         self._filed: list[tuple[int, str]] = []
         self._lock = Lock()
+        _live.add(self)
 
     def __len__(self) -> int:
         """How many clients are remembered now."""
@@ -115,3 +117,11 @@ class MemoryQuota:
         self.evicted += (
             1  # all that were looked at have asked again meanwhile: the newcomer has the least to lose
         )
+
+
+_live: Final[WeakSet[MemoryQuota]] = WeakSet()
+
+
+def live_quotas() -> tuple[MemoryQuota, ...]:
+    """Every store of this process that is in use, in no order: for those who measure them."""
+    return tuple(_live)

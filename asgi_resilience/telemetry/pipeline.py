@@ -4,7 +4,7 @@ layers, client, application  →  Aggregator  →  each second  →  Windows  �
                                                             →  DogStatsDExporter  →  agent
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 
 from anyio import to_thread
@@ -12,6 +12,7 @@ from anyio import to_thread
 from asgi_resilience.telemetry import prometheus
 from asgi_resilience.telemetry.aggregate import Aggregator
 from asgi_resilience.telemetry.periodic import Periodic
+from asgi_resilience.telemetry.runtime.sampler import RuntimeMetrics
 from asgi_resilience.telemetry.snapshot import Snapshot
 from asgi_resilience.telemetry.statsd import DogStatsDExporter, agent_is_switched_off
 from asgi_resilience.telemetry.windows import Windows
@@ -39,6 +40,27 @@ class Pipeline(Aggregator):
         self.periodic.every(flush_interval, self.flush, at_end=self.close)
         self.agent: DogStatsDExporter | None = None
         self._agent_options: object = None
+        self._runtime_interval: float | None = None
+        self._stop_runtime: Callable[[], None] = lambda: None
+
+    def measure_runtime(self, interval: float | None) -> None:
+        """Measure event loop, process and machine each `interval` seconds from now on; None: no more.
+
+        Raises:
+            ValueError: The interval is not above 0.
+        """
+        if interval == self._runtime_interval:
+            return
+        metrics = RuntimeMetrics(self)
+        end = None if interval is None else self.periodic.every(interval, metrics.sample)
+
+        def stop() -> None:
+            if end is not None:
+                end()
+            metrics.close()
+
+        self._stop_runtime()
+        self._runtime_interval, self._stop_runtime = interval, stop
 
     def use_dogstatsd(
         self, *, wanted: bool | None = None, tags: Iterable[str] = (), distribution: bool = False
