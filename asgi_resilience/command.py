@@ -35,8 +35,9 @@ Usage: asgi-resilience run MODULE:APP [OPTIONS]
 Serve any ASGI application with uvicorn, wrapped in the whole stack.
 The settings come from the environment: ASGI_RESILIENCE_TIMEOUT=10, ASGI_RESILIENCE_RATE_LIMIT=100/minute, ...
 
-  asgi-resilience run --help   the options, all of them uvicorn's
-  asgi-resilience --version    the version of this package"""
+  asgi-resilience run --help       the options, all of them uvicorn's
+  asgi-resilience datadog --help   dashboards, monitors, SLOs and log retention in Datadog, as code
+  asgi-resilience --version        the version of this package"""
 
 _RUN: Final = "_ASGI_RESILIENCE_RUN"
 _USAGE_ERROR: Final = 2
@@ -62,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     match list(sys.argv[1:] if arguments is None else arguments):
         case ["run", *options]:
             _run(options)
+        case ["datadog", *options]:
+            from asgi_resilience.monitoring.command import datadog  # noqa: PLC0415 - `run` does without it
+
+            datadog(options)
         case ["--version"]:
             print(f"asgi-resilience {version('asgi-resilience')}")
         case ["--help" | "-h"]:
