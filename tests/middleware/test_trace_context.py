@@ -159,6 +159,89 @@ async def test_only_trusted_peers_name_the_trace(trust, client, believed):
     assert (record.trace_id == TRACE) is believed
 
 
+@pytest.mark.parametrize(("client", "seen"), [("10.1.2.3", True), ("192.0.2.1", False)])
+async def test_what_is_not_believed_goes_no_further(client, seen):
+    """Tracers further in don't find the headers of a peer that is not trusted; everything else is as it came."""
+    names = []
+
+    async def app(scope, receive, send):
+        names.extend(name for name, _ in scope["headers"])
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    layer = TraceContextMiddleware(app, trust=("10.0.0.0/8",))
+    headers = {"accept": "text/plain", "traceparent": TRACEPARENT, "baggage": "user.id=1", **DATADOG}
+    await asgi_request(ASGILint(layer), headers=headers, client=(client, 1))
+    assert b"accept" in names
+    assert ({b"traceparent", b"baggage", b"x-datadog-tags"} <= {*names}) is seen
+    assert any(name.startswith(b"x-datadog") for name in names) is seen
+
+
+@pytest.mark.parametrize(
+    ("keep", "path", "headers", "client", "priority"),
+    [
+        ("/paid", "/paid/1", {}, "10.0.0.1", 2),
+        ("/paid", "/free/1", {}, "10.0.0.1", None),
+        ("/paid", "/paid/1", {"traceparent": f"00-{TRACE}-{SPAN}-00"}, "10.0.0.1", 2),
+        ("header:X-Debug", "/", {"X-Debug": "1"}, "10.0.0.1", 2),
+        ("header:X-Debug", "/", {"X-Debug": "1"}, "192.0.2.1", None),
+        (lambda scope: scope["method"] == "GET", "/", {}, "192.0.2.1", 2),
+    ],
+)
+async def test_a_request_that_is_to_be_kept_is_kept_further_on(keep, path, headers, client, priority):
+    """Without a tracer, the services that are called are told; a header counts from those who are believed."""
+    records = []
+
+    async def app(scope, receive, send):
+        records.append(current_request())
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    layer = TraceContextMiddleware(app, keep=keep, trust=("10.0.0.0/8",))
+    await asgi_request(layer, path=path, headers=headers, client=(client, 1))
+    trace = records[0].trace
+    assert (None if trace is None else trace.priority) == priority
+    assert records[0].trace_id != TRACE or trace.parent.span_id == SPAN
+
+
+async def test_a_resolver_names_the_route():
+    """A function of the scope tells the template, at once, or when the app has routed; what a router says stays."""
+    records = []
+    asked = []
+
+    def resolver(scope):
+        asked.append(scope["path"])
+        return scope.get("routed")
+
+    async def app(scope, receive, send):
+        records.append(current_request())
+        if scope["path"] == "/late":
+            scope["routed"] = "/{late}"
+        elif scope["path"] == "/own":
+            records[-1].route = "/{own}"
+        await PlainTextResponse("ok")(scope, receive, send)
+
+    layer = TraceContextMiddleware(app, route_resolver=resolver)
+    await asgi_request(layer, path="/early", scope={"routed": "/{early}"})
+    await asgi_request(layer, path="/late")
+    await asgi_request(layer, path="/own")
+    await asgi_request(layer, path="/never")
+    assert [record.route for record in records] == ["/{early}", "/{late}", "/{own}", None]
+    assert asked == ["/early", "/late", "/late", "/own", "/never", "/never"]
+
+
+async def test_a_resolver_that_raises_changes_no_response(monkeypatch):
+    """The request is answered without a route, with its ids, and the failure is counted."""
+    monkeypatch.setattr(context, "failures", {})
+    monkeypatch.setattr(context._logger, "disabled", True)
+
+    def broken(scope):
+        raise LookupError
+
+    record = await ids(route_resolver=broken)
+    assert record.route is None
+    assert record.trace_id is not None
+    assert sum(context.failures.values()) == 2
+
+
 async def test_the_trace_id_can_be_told_to_the_client():
     """A response header carries the trace id once, in place of one that the app has set."""
 
@@ -356,6 +439,7 @@ async def test_concurrent_requests_keep_their_ids():
         ({"response_header": "x trace"}, "response_header='x trace'"),
         ({"response_header": ""}, "response_header=''"),
         ({"trust": ("10.0.0.300/8",)}, "10.0.0.300/8"),
+        ({"keep": "paid"}, "keep: 'paid'"),
     ],
 )
 def test_a_wrong_option_is_named(options, message):

@@ -98,13 +98,17 @@ def test_attributes_arrive(agent):
 
 
 @pytest.mark.parametrize(
-    "caller", [("starlette", True), ("starlette", False), ("bare", True), ("bare", False)]
+    ("name", "auto", "rate", "priorities"),
+    [
+        ("starlette", True, 1.0, {1, 2}),
+        ("starlette", False, 0.0, {-1}),
+        ("bare", True, 0.0, {-1}),
+        ("bare", False, 1.0, {1, 2}),
+    ],
 )
-@pytest.mark.parametrize(("rate", "priorities"), [("1", {2, 1}), ("0", {-1})])
-def test_a_trace_goes_through_two_services(agent, caller, rate, priorities):
+def test_a_trace_goes_through_two_services(agent, name, auto, rate, priorities):
     """Through `ResilientClient` the second service's span is a child in the first one's trace, kept or dropped with it."""
-    rules = json.dumps([{"sample_rate": float(rate)}])
-    name, auto = caller
+    rules = json.dumps([{"sample_rate": rate}])
     with (
         agent.service("starlette", DD_SERVICE="stock") as stock,
         agent.service(
