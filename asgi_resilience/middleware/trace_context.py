@@ -215,9 +215,10 @@ class TraceContextMiddleware(Observer):
 
     def _tell_client(self, record: RequestContext, message: Message) -> None:
         name = self._response_header
-        if record.trace_id is not None and name is not None:
-            kept = [header for header in message["headers"] if header[0].lower() != name]
-            message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
+        assert name is not None
+        assert record.trace_id is not None
+        kept = [header for header in message["headers"] if header[0].lower() != name]
+        message["headers"] = [*kept, (name, record.trace_id.encode("ascii"))]
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have the tracer send what it holds before the server is told that it may end."""

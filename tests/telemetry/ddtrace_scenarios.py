@@ -6,6 +6,7 @@ Writes, as JSON, what each scenario saw: the record, what ddtrace itself would w
 import json
 import logging
 import sys
+import threading
 from functools import partial
 
 import anyio
@@ -20,6 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 
 from asgi_resilience import NotFound, Settings, TimeoutMiddleware, context, stack, wrap
+from asgi_resilience.client.propagation import trace_headers
 from asgi_resilience.context import KEY, current_request
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
@@ -245,6 +247,14 @@ async def tells(seen, scope, receive, send):
     set_attributes(**{"shop.late": "x"})
 
 
+async def calls(seen, scope, receive, send):
+    seen.handler()
+    with tracer.trace("call") as span:
+        seen.facts["calling"] = f"{span.span_id:016x}"
+        seen.facts["sends"] = dict(trace_headers(current_request()))
+    await PlainTextResponse("ok")(scope, receive, send)
+
+
 def cancelled(app):
     """The server takes the request's task away."""
 
@@ -271,7 +281,14 @@ def outside_of_requests():
     with tracer.trace("job"):
         set_attributes(**{"shop.job": "x"})
         keep_trace()
-    return {"spans": [facts_of(span) for span in finished], "failures": 0}
+        sends = dict(trace_headers(None))
+    nothing = [*trace_headers(None)]
+    return {
+        "spans": [facts_of(span) for span in finished],
+        "sends": sends,
+        "nothing": nothing,
+        "failures": 0,
+    }
 
 
 def hidden(app):
@@ -292,6 +309,34 @@ def mounted(app):
         await inner({**scope, "root_path": "/sub"}, receive, send)
 
     return mount
+
+
+async def shutdown(flush, **options):
+    """The messages of a lifespan, and the threads that the tracer was flushed in."""
+    context.failures.clear()
+    threads, sent = [], []
+
+    def flushed():
+        threads.append(threading.current_thread() is threading.main_thread())
+        flush()
+
+    async def app(scope, receive, send):
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message):
+        sent.append((message["type"], len(threads)))
+
+    original, tracer.flush = tracer.flush, flushed
+    try:
+        await TraceContextMiddleware(app, **options)({"type": "lifespan"}, None, send)
+    finally:
+        tracer.flush = original
+    return {"sent": sent, "in_main": threads, "failures": sum(context.failures.values())}
+
+
+def fails_to_flush():
+    raise OSError("nobody listens")
 
 
 class Again:
@@ -435,6 +480,10 @@ async def main():
             lambda seen: own(partial(fine, seen), keep="header:x-debug", **TRUSTED), headers={"x-debug": "1"}
         ),
         "tells": await scenario(lambda seen: own(partial(tells, seen))),
+        "calls": await scenario(lambda seen: own(partial(calls, seen)), headers={"traceparent": TRACEPARENT}),
+        "calls_refused": await scenario(
+            lambda seen: own(partial(calls, seen), ddtrace=False), headers={"traceparent": TRACEPARENT}
+        ),
         "uninstrumented": await scenario(lambda seen: layers(partial(fine, seen), open_span=False)),
         "remote_parent": await scenario(below_remote_parent),
         "refused": await scenario(lambda seen: layers(TraceMiddleware(partial(fine, seen)), ddtrace=False)),
@@ -451,6 +500,9 @@ async def main():
         ),
     }
     told["outside"] = outside_of_requests()
+    told["shutdown"] = await shutdown(int)
+    told["shutdown_refused"] = await shutdown(int, ddtrace=False)
+    told["shutdown_failing"] = await shutdown(fails_to_flush)
     ddtrace.patch(starlette=True)
     told["starlette"] = await scenario(lambda seen: layers(starlette(seen)), "/ok/5")
     told["starlette_mount"] = await scenario(lambda seen: layers(starlette(seen)), "/sub/ok/5")

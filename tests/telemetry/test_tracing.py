@@ -258,6 +258,28 @@ def test_attributes_stand_on_the_span_of_the_request(told):
 
 
 @needs_ddtrace
+def test_calls_carry_the_trace_of_the_span_that_makes_them(told):
+    """What is called is a child of the active span, kept or dropped as its trace is, in both forms; also without a request."""
+    seen = told["calls"]
+    sends = seen["sends"]
+    assert sends["traceparent"] == f"00-{INBOUND_TRACE}-{seen['calling']}-01"
+    assert sends["x-datadog-parent-id"] == str(int(seen["calling"], 16))
+    assert sends["x-datadog-sampling-priority"] == "1"
+    assert sends["x-datadog-tags"].endswith(f"_dd.p.tid={INBOUND_TRACE[:16]}")
+    assert told["outside"]["sends"]["x-datadog-sampling-priority"] == "2"
+    assert told["outside"]["nothing"] == []
+
+
+@needs_ddtrace
+def test_a_refused_tracer_sends_nothing(told):
+    """With `ddtrace=False` calls carry the request's own trace, with a span of their own."""
+    seen = told["calls_refused"]
+    _, trace, span, flags = seen["sends"]["traceparent"].split("-")
+    assert (trace, flags) == (INBOUND_TRACE, "01")
+    assert span not in (seen["calling"], seen["record"]["span_id"])
+
+
+@needs_ddtrace
 def test_an_untrusted_caller_names_no_trace(told):
     """A trace that is not believed goes on nowhere: ddtrace begins its own, makes no tags, and links to the other."""
     seen = told["untrusted"]
@@ -310,7 +332,17 @@ def test_a_span_that_takes_no_tag_changes_no_response(told):
     assert told["untaggable"]["failures"] == 1
     assert told["unclosable"]["failures"] > 0
     failed = [name for name, seen in told.items() if seen["failures"]]
-    assert failed == ["untaggable", "unclosable"]
+    assert failed == ["untaggable", "unclosable", "shutdown_failing"]
+
+
+@needs_ddtrace
+@pytest.mark.parametrize(
+    ("name", "flushes"), [("shutdown", 1), ("shutdown_failing", 1), ("shutdown_refused", 0)]
+)
+def test_traces_are_sent_before_the_lifespan_ends(told, name, flushes):
+    """The shutdown is answered when the tracer has sent what it had, in a thread; a failure holds nothing up."""
+    assert told[name]["sent"] == [["lifespan.startup.complete", 0], ["lifespan.shutdown.complete", flushes]]
+    assert told[name]["in_main"] == [False] * flushes
 
 
 @needs_ddtrace
