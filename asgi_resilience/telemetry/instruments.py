@@ -187,7 +187,8 @@ class Timer(Histogram):
         return Timed(self._finished, tags, self._tag_sets.check, self._clock)
 
     def _finished(self, seconds: float, tags: Mapping[str, object], error: BaseException | None) -> None:
-        self.record(seconds, **{**outcome_tags(error), **tags})
+        if self._listening() is not None:
+            self.record(seconds, **{**outcome_tags(error), **tags})
 
 
 class HitRate(Gauge):

@@ -4,12 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from asgi_resilience.metric_sink import Tags
+from asgi_resilience.metric_sink import OVERFLOW, Tags
 
-__all__ = ("OVERFLOW", "TagSets")
-
-OVERFLOW: Final[Tags] = ("overflow:true",)
-"""What the combinations beyond the bound are counted under."""
+__all__ = ("TagSets",)
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _UNSAFE: Final = re.compile(r"[^\w\-:/.]+", re.ASCII)

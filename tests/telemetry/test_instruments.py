@@ -110,6 +110,8 @@ def test_without_a_sink_nothing_is_looked_at():
         each.add(t=Never())
     Gauge("c", tags="t").set(1, t=Never())
     Histogram("d", tags="t").record(1, t=Never())
+    with Timer("e", tags="t").timed(t=Never()):
+        pass
     assert context.failures == {}
 
 
