@@ -8,6 +8,7 @@ adding their buckets.
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 from math import ceil, inf, log
 from typing import Final
 
@@ -76,18 +77,18 @@ class Sketch:
             share: From 0 to 1; 0.5 is the median.
         """
         rank = share * (self.count - 1)
-        passed = self._zeros
-        if not self.count or rank < passed:
+        if not self.count or rank < self._zeros:
             return 0.0
-        for key in sorted(self._buckets):
-            passed += self._buckets[key]
-            if passed > rank:
-                middle = 2 * _GAMMA**key / (_GAMMA + 1)
-                return min(max(middle, self.least), self.most)
-        return self.most
+        keys = sorted(self._buckets)
+        passed = accumulate((self._buckets[key] for key in keys), initial=self._zeros)
+        next(passed)
+        key = next(key for key, count in zip(keys, passed, strict=True) if count > rank)
+        middle = 2 * _GAMMA**key / (_GAMMA + 1)
+        return min(max(middle, self.least), self.most)
 
     def _bound(self) -> None:
         buckets = self._buckets
-        while len(buckets) > _MOST_BUCKETS:
-            count = buckets.pop(min(buckets))
-            buckets[min(buckets)] += count
+        excess = len(buckets) - _MOST_BUCKETS
+        if excess > 0:
+            *lowest, next_one = sorted(buckets)[: excess + 1]
+            buckets[next_one] += sum(map(buckets.pop, lowest))
