@@ -1,7 +1,8 @@
 """Outbound events in the log: one line per event, with its facts as fields.
 
 WARNING is what the service recovered from, ERROR a circuit that opened. What is not worth a line each (the 404s of a
-lookup, every call that an open circuit rejects) is DEBUG; how many were rejected is told when the circuit leaves its state.
+lookup, every call that an open circuit rejects, and the fallback that answers it) is DEBUG; how many were rejected is told
+when the circuit leaves its state, and the line of each request names its degraded dependencies.
 
 Only the class of an exception is logged, and its status or SQLSTATE. Its text may hold an address with its query, or the
 values of a database row.
@@ -11,6 +12,7 @@ import logging
 from dataclasses import fields
 from typing import Any, Final
 
+from asgi_resilience.client.breaker import CircuitOpen
 from asgi_resilience.client.classification import Outcome
 from asgi_resilience.client.events import (
     AttemptFailed,
@@ -61,7 +63,11 @@ def _level(event: Event) -> int:
     match event:
         case StateChanged(new="open"):
             return logging.ERROR
-        case Rejected(reason="circuit_open") | AttemptFailed(outcome=Outcome.ANSWERED):
+        case (
+            Rejected(reason="circuit_open")
+            | AttemptFailed(outcome=Outcome.ANSWERED)
+            | FallbackUsed(error=CircuitOpen() | None)
+        ):
             return logging.DEBUG
         case StateChanged(new="closed" | "half_open"):
             return logging.INFO

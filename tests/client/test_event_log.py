@@ -7,6 +7,7 @@ import pytest
 from asgi_resilience.client import (
     AttemptFailed,
     BudgetExhausted,
+    CircuitOpen,
     Event,
     FallbackUsed,
     GateClosed,
@@ -124,7 +125,13 @@ ERROR = BadDatabaseError("Key (email)=(jane@example.com) already exists")
             "db: answered by fallback Cached",
             {"fallback": "Cached", "error_type": "ThrottledError", "status": 429},
         ),
-        (FallbackUsed("db", "Cached", None), "WARNING", "db: answered by fallback Cached", {"fallback": "Cached"}),
+        (FallbackUsed("db", "Cached", None), "DEBUG", "db: answered by fallback Cached", {"fallback": "Cached"}),
+        (
+            FallbackUsed("db", "Call", CircuitOpen("db", 30.0)),
+            "DEBUG",
+            "db: answered by fallback Call",
+            {"fallback": "Call", "error_type": "CircuitOpen"},
+        ),
         (
             GaveUp("db", 4, "retries_exhausted", ERROR, 0.7, None),
             "WARNING",
