@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from asgi_resilience import HealthCheck, Settings, wrap
 from asgi_resilience.client import aclose_all
 from asgi_resilience.context import ASGIApp
+from asgi_resilience.slo import DEFAULT_SLOS
 from examples.inference_service.auth import Auth
 from examples.inference_service.cache import Cache
 from examples.inference_service.config import Config
@@ -80,5 +81,6 @@ def create(config: Config | None = None) -> ASGIApp:
         rate_limit="6000/minute",
         docs_url="https://docs.senzu-ai.com/errors",
         health_checks=service.checks,
+        slos=DEFAULT_SLOS,
     )
     return wrap(Starlette(routes=ROUTES, lifespan=service.lifespan), settings)

@@ -2,11 +2,12 @@
 
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from asgi_resilience import AppError, current_request
 from asgi_resilience.client import Call
+from asgi_resilience.telemetry.attributes import keep_trace, set_attributes
 from examples.inference_service.cache import Cache
 from examples.inference_service.database import Database
 from examples.inference_service.errors import MatchNotFound, Refuse
@@ -22,6 +23,9 @@ from examples.inference_service.tracing import span
 __all__ = ("Predictions",)
 
 logger = logging.getLogger("inference_service.predictions")
+
+_WORTH_A_TRACE: Final = 0.1
+"""Expected value per stake from which the trace is kept, whatever the rules of sampling say."""
 
 
 class Predictions:
@@ -83,7 +87,7 @@ class Predictions:
         """
         match = await self.match(match_id)
         found = await self._cache.get(f"prediction:{match_id}")
-        _bind(match_id=match_id, cache_hit=found is not None)
+        _tell(match_id=match_id, cache_hit=found is not None)
         if found is None:
             found = await self._database.newest_prediction(match_id, age=self._fresh)
         return await self._stage.call(self._make, match) if found is None else found
@@ -96,7 +100,7 @@ class Predictions:
                 PREDICTION_GENERATION_FAILED, DATABASE_CONNECTION_FAILED.
         """
         match = await self.match(match_id)
-        _bind(match_id=match_id)
+        _tell(match_id=match_id)
         return await self._stage.call(self._make, match)
 
     async def _make(self, match: dict[str, Any]) -> dict[str, Any]:
@@ -105,12 +109,14 @@ class Predictions:
             features = await self._features.of(match)
             with span("model.call", "Model Service Call"):
                 model = await self._storage.model()
-                _bind(model_id=model["version"])
+                _tell(model_id=model["version"])
                 chances = await self._model.infer(model, features)
             prediction = _prediction(match, model["version"], chances, odds)
             await self._database.save(prediction)
             await self._cache.put(f"prediction:{match['id']}", prediction, seconds=self._fresh)
         count_prediction(prediction)
+        if (prediction["expected_value"] or 0.0) > _WORTH_A_TRACE:
+            keep_trace()
         logger.info(
             "prediction generated", extra={"match_id": match["id"], "model_id": prediction["model_id"]}
         )
@@ -146,6 +152,8 @@ def _prediction(
     }
 
 
-def _bind(**fields: object) -> None:
+def _tell(**facts: str | bool) -> None:
+    """Put it on the log lines of this request, and on its span."""
     if record := current_request():
-        record.bind(**fields)
+        record.bind(**facts)
+    set_attributes(**facts)

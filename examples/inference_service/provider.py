@@ -44,7 +44,7 @@ class Provider:
         self.calls = Dependency(
             "sports-provider",
             timeout=limits.provider_in_request,
-            retry=RetryPolicy(rules=(_NOT_WHILE_SOMEBODY_WAITS, *DEFAULT_RULES), max_retry_after=0.5),
+            retry=RetryPolicy(rules=(_NOT_WHILE_SOMEBODY_WAITS, *DEFAULT_RULES), max_retry_after=0.1),
             breaker=BreakerPolicy(open_for=limits.breaker_open),
             fallback=(
                 Deferred(queue),

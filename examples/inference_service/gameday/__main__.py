@@ -80,7 +80,7 @@ async def _play(
             await traffic.run(ledger.now() + seconds)
             await beginning
         await traffic.end()
-        ledger.end()
+        ledger.finished_at(ledger.now())
         wall.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await wall

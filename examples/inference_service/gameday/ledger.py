@@ -102,9 +102,9 @@ class Ledger:
         """Seconds since the beginning."""
         return time.monotonic() - self._began if self._ended is None else self._ended
 
-    def end(self) -> None:
+    def finished_at(self, second: float) -> None:
         """The last chapter is over."""
-        self._ended = self.now()
+        self._ended = second
 
     def read_log(self, output: IO[str], copy: Path | None = None) -> threading.Thread:
         """Read the service's log to its end, in a thread; and keep it, where `copy` says."""
@@ -129,7 +129,9 @@ class Ledger:
 
     def _read(self, output: IO[str], copy: Path | None) -> None:
         with output, contextlib.ExitStack() as opened:
-            kept = None if copy is None else opened.enter_context(copy.open("w", encoding="utf-8"))
+            kept = (
+                None if copy is None else opened.enter_context(copy.open("w", encoding="utf-8", buffering=1))
+            )
             for text in output:
                 if kept is not None:
                     kept.write(text)
