@@ -19,7 +19,6 @@ FLOORS = (
         *(
             "accept",
             "alarms",
-            "environment",
             "error_rule",
             "errors",
             "health_check",
@@ -34,7 +33,7 @@ FLOORS = (
     ("context", "error_specs", "logs.redaction", "quota", "route", "trace_headers"),
     ("error_catalogue", "logs", "faults", "peers", "recorder", "request_headers", "telemetry"),
     ("error_response",),
-    ("exchange", "plain_error", "setting_forms"),
+    ("exchange", "plain_error"),
     ("settings",),
     # the layers and the policies
     ("client", "logs.gunicorn", "logs.setup", "middleware"),

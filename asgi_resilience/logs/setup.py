@@ -21,6 +21,7 @@ _SILENCED: Final = ("uvicorn.access", "gunicorn.access", "hypercorn.access")
 _SERVERS: Final = ("uvicorn.error", "gunicorn.error", "hypercorn.error")
 _WITH_HANDLERS: Final = ("uvicorn", *_SERVERS, "ddtrace", "py.warnings")
 """Loggers that come with handlers of their own."""
+_COPIED: Final = "gunicorn.error"
 
 
 class LoggingSettings(Protocol):
@@ -77,6 +78,20 @@ class SinkHandler(logging.Handler):
         """Do nothing: `logging.shutdown` calls this at exit, where the sink flushes by itself."""
 
 
+class _ToRoot(logging.Handler):
+    """Hands records on to the root logger: propagation for those who copy handlers.
+
+    uvicorn's worker for gunicorn gives uvicorn's loggers the handlers of gunicorn's, and keeps them from propagating.
+    """
+
+    def createLock(self) -> None:  # noqa: N802 - as in logging.Handler
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        logging.getLogger().handle(record)
+        return True
+
+
 class Logging:
     """What `configure_logging` has set up. Also a context manager that undoes it.
 
@@ -117,8 +132,8 @@ class Logging:
         for name in _WITH_HANDLERS:
             logger = logging.getLogger(name)
             self._remember(logger)
-            logger.handlers = []
-            logger.propagate = True
+            logger.handlers = [_ToRoot()] if name == _COPIED else []
+            logger.propagate = name != _COPIED
         for name in _SILENCED:
             logger = logging.getLogger(name)
             self._remember(logger)
