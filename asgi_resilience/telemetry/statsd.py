@@ -166,44 +166,42 @@ class DogStatsDExporter:
                     report_failure(self.export, error)
 
     def _send_batch(self, batch: Batch) -> None:
-        incomplete, self._incomplete = self._incomplete, 0
+        incomplete = self._incomplete
         if incomplete:
-            counters = {**batch.counters, _INCOMPLETE: batch.counters.get(_INCOMPLETE, 0) + incomplete}
+            counters = {**batch.counters, _INCOMPLETE: incomplete}
             batch = Batch(batch.at, batch.seconds, counters, batch.gauges, batch.histograms)
-        refusals = 0
-        for number, packet in enumerate(
-            packets(batch, self._size, self._fields_of, distribution=self._distribution), 1
-        ):
+        every = packets(batch, self._size, self._fields_of, distribution=self._distribution)
+        for number, packet in enumerate(every, 1):
             try:
                 self._send(packet)
-            except ConnectionRefusedError:
-                # Over UDP that is the answer to an earlier packet, perhaps of long ago; this one was not sent.
-                refusals += 1
-                if refusals > 1:
-                    self._incomplete += incomplete
+            except ConnectionRefusedError as error:
+                # Over UDP that is the answer to an earlier packet, and this one was not sent. If it is the first, the
+                # earlier one was of another batch, and by now somebody may listen.
+                if number > 1:
                     raise
+                self._lose(error)
                 self._send(packet)
             if number % _BURST == 0 and self._size == _UDP:
                 time.sleep(_PAUSE)
+        self._incomplete -= incomplete
 
     def _send(self, packet: bytes) -> None:
-        client = self._client
-        for again in (True, False):
-            connected = client.get_socket()
-            try:
-                if connected.type == socket.SOCK_STREAM:
-                    connected.sendall(struct.pack("<I", len(packet)) + packet)
-                else:
-                    connected.send(packet)
-            except OSError as error:
-                if isinstance(error, ConnectionRefusedError) and connected.family != socket.AF_UNIX:
-                    raise  # see above
-                client.close_socket()
-                if not again or isinstance(error, TimeoutError):
-                    raise
-                # An agent that was started again has a new socket behind the same path.
-            else:
-                return
+        try:
+            self._write(packet)
+        except OSError as error:
+            if self._size == _UDP:
+                raise
+            self._client.close_socket()
+            if isinstance(error, TimeoutError):
+                raise
+            self._write(packet)  # an agent that was started again has a new socket behind the same path
+
+    def _write(self, packet: bytes) -> None:
+        connected = self._client.get_socket()
+        if connected.type == socket.SOCK_STREAM:
+            connected.sendall(struct.pack("<I", len(packet)) + packet)
+        else:
+            connected.send(packet)
 
     def _fields_of(self, tags: Tags) -> str:
         fields = self._fields.get(tags)
