@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-from examples.inference_service.parts.system import Options, System, running
+from examples.inference_service.parts.system import Options, System, running, stop_at_sigterm
 
 _BANNER: Final = """\
 inference-service  {url}
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="of the service (default: 8080; 0: any)")
     parser.add_argument("--agent", metavar="HOST", help="a Datadog Agent: traces and metrics go there")
     arguments = parser.parse_args()
+    stop_at_sigterm()
     with suppress(KeyboardInterrupt), running(Options(port=arguments.port, agent=arguments.agent)) as system:
         print(_banner(system), file=sys.stderr)
         return system.service.join()

@@ -63,7 +63,7 @@ class Predictions:
         Raises:
             AppError: MATCH_NOT_FOUND, DATABASE_CONNECTION_FAILED.
         """
-        match = await self._cache.get(f"match:{match_id}")
+        match: dict[str, Any] | None = await self._cache.get(f"match:{match_id}")
         if match is None:
             match = await self._database.match(match_id)
             if match is None:

@@ -71,7 +71,8 @@ class Storage:
     async def _load(self, name: str, version: str) -> dict[str, Any]:
         found = await self._s3.get_object(Bucket=BUCKET, Key=model_key(name, version))
         async with found["Body"] as body:
-            return json.loads(await body.read())
+            model: dict[str, Any] = json.loads(await body.read())
+            return model
 
     async def _older_version(self, name: str, _version: str) -> dict[str, Any]:
         """For a process that has just started, and has loaded none yet."""

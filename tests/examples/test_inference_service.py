@@ -8,31 +8,16 @@ import pytest
 pytest.importorskip("asyncpg", reason="asyncpg is not installed")
 pytest.importorskip("aiobotocore", reason="aiobotocore is not installed")
 pytest.importorskip("redis", reason="redis is not installed")
-httpx2 = pytest.importorskip("httpx2", reason="httpx2 is not installed")
+pytest.importorskip("httpx2", reason="httpx2 is not installed")
 
-from examples.inference_service.gameday.ledger import Ledger  # noqa: E402
-from examples.inference_service.parts.matches import MATCHES  # noqa: E402
-from examples.inference_service.parts.system import Options, running  # noqa: E402
+import httpx2
+
+from examples.inference_service.parts.matches import MATCHES
 
 pytestmark = pytest.mark.real_time
 
 PATIENCE = 15.0
 MATCH = "/matches/match_ars_tot"
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    """Where the log of the service is kept."""
-    return tmp_path_factory.mktemp("system") / "log"
-
-
-@pytest.fixture(scope="module")
-def system(servers, log):
-    """Everything, with the short timeouts."""
-    with running(Options(rehearsal=True, quiet=True)) as system:
-        reader = Ledger().read_log(system.service.output, log)
-        yield system
-    reader.join()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from examples.inference_service.gameday.timeline import timeline
 from examples.inference_service.gameday.traffic import Traffic
 from examples.inference_service.gameday.verdict import violations
 from examples.inference_service.limits import REHEARSAL, Limits
-from examples.inference_service.parts.system import Options, System, running
+from examples.inference_service.parts.system import Options, System, running, stop_at_sigterm
 
 
 def main() -> int:
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="where to keep the log of the service")
     parser.add_argument("--agent", metavar="HOST", help="a Datadog Agent: traces and metrics go there")
     arguments = parser.parse_args()
+    stop_at_sigterm()
     limits = REHEARSAL if arguments.rehearsal else Limits()
     budgets, console = Budgets(), Console()
     options = Options(agent=arguments.agent, rehearsal=arguments.rehearsal, quiet=True)

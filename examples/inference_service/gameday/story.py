@@ -1,7 +1,7 @@
 """The story: what is broken when. Nothing is mended before the last chapter."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Chapter:
     title: str
     seconds: float
     rehearsal_seconds: float
-    begin: Callable[[System], Awaitable[None]]
+    begin: Callable[[System], Coroutine[Any, Any, None]]
     opens: str | None = None
 
 

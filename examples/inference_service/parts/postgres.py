@@ -13,6 +13,17 @@ fsync = off # nobody needs this data tomorrow, but everybody wants it back soon 
 """
 
 
+def _pgserver() -> Any:
+    """The package. It chooses the place of its lock while it is imported, and wants a private directory for it."""
+    if "XDG_RUNTIME_DIR" in os.environ:
+        return importlib.import_module("pgserver")
+    os.environ["XDG_RUNTIME_DIR"] = mkdtemp()
+    try:
+        return importlib.import_module("pgserver")
+    finally:
+        del os.environ["XDG_RUNTIME_DIR"]
+
+
 class Postgres:
     """A PostgreSQL server in a directory.
 
@@ -35,8 +46,7 @@ class Postgres:
             ImportError: pgserver is not installed.
         """
         if self._server is None:
-            os.environ.setdefault("XDG_RUNTIME_DIR", mkdtemp())  # where pgserver keeps a lock
-            self._package = importlib.import_module("pgserver")
+            self._package = _pgserver()
             self._server = self._package.get_server(self._data, cleanup_mode="delete")
             self.url = self._server.get_uri()
             with (self._data / "postgresql.conf").open("a", encoding="utf-8") as settings:

@@ -9,7 +9,10 @@ from aiobotocore.session import get_session
 from examples.inference_service.parts.matches import MATCHES, MODELS, TEAMS
 from examples.inference_service.storage import BUCKET, MODEL, model_key
 
-__all__ = ("seed_bucket", "seed_database")
+__all__ = ("AWS_KEYS", "seed_bucket", "seed_database")
+
+AWS_KEYS: Final = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody"}
+"""What a storage of our own is asked with: it asks back for nothing, but clients do not work without."""
 
 _SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS teams (
@@ -43,7 +46,9 @@ async def seed_database(url: str) -> None:
 
 async def seed_bucket(url: str) -> None:
     """Make the bucket, and upload the models."""
-    async with get_session().create_client("s3", region_name="eu-central-1", endpoint_url=url) as s3:
+    keys = {name.lower(): value for name, value in AWS_KEYS.items()}
+    client = get_session().create_client("s3", region_name="eu-central-1", endpoint_url=url, **keys)
+    async with client as s3:
         await s3.create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )

@@ -16,9 +16,9 @@ from examples.inference_service.auth import issue_token
 from examples.inference_service.parts.postgres import Postgres
 from examples.inference_service.parts.process import Process, free_port
 from examples.inference_service.parts.redis import redis_process
-from examples.inference_service.parts.seed import seed_bucket, seed_database
+from examples.inference_service.parts.seed import AWS_KEYS, seed_bucket, seed_database
 
-__all__ = ("Options", "Part", "System", "running")
+__all__ = ("Options", "Part", "System", "running", "stop_at_sigterm")
 
 
 class Part(Protocol):
@@ -83,7 +83,6 @@ class System:
 @contextmanager
 def running(options: Options) -> Generator[System]:
     """Start everything, and stop it at the end."""
-    signal.signal(signal.SIGTERM, _exit)  # by which nothing would be stopped
     with TemporaryDirectory(prefix="inference-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # PostgreSQL does not run as root, and must get in
@@ -98,7 +97,8 @@ def running(options: Options) -> Generator[System]:
                 urls["DATABASE_URL"] = postgres.url
             asyncio.run(_seed(urls, own_bucket="s3" in parts))
             secret = os.environ.get("TOKEN_SECRET") or os.urandom(16).hex()
-            service = _service(options, {**urls, "TOKEN_SECRET": secret})
+            keys = AWS_KEYS if "s3" in parts else {}
+            service = _service(options, {**urls, **keys, "TOKEN_SECRET": secret})
             started.append(service)
             service.start()
             yield System(parts, service, urls, secret)
@@ -107,8 +107,9 @@ def running(options: Options) -> Generator[System]:
                 part.stop()
 
 
-def _exit(number: int, _: object) -> None:
-    sys.exit(128 + number)
+def stop_at_sigterm() -> None:
+    """Have SIGTERM end this process in an orderly way, with everything that it has started."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _parts(directory: Path) -> tuple[dict[str, Part], dict[str, str]]:
@@ -126,8 +127,6 @@ def _parts(directory: Path) -> tuple[dict[str, Part], dict[str, str]]:
         moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         parts["s3"] = Process("s3", moto, port, log=directory / "s3.log")
         urls["S3_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-        os.environ.setdefault("AWS_ACCESS_KEY_ID", "nobody")
-        os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "nobody")
     for double in ("provider", "model"):
         variable = f"{double.upper()}_URL"
         if variable not in urls:
