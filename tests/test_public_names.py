@@ -10,7 +10,12 @@ import pytest
 import asgi_resilience
 
 PACKAGE = Path(asgi_resilience.__file__).parent
-PUBLIC = ["asgi_resilience", "asgi_resilience.client", "asgi_resilience.testing"]
+PUBLIC = [
+    "asgi_resilience",
+    "asgi_resilience.client",
+    "asgi_resilience.health_checks",
+    "asgi_resilience.testing",
+]
 OPTIONAL = (
     "aiobreaker",
     "backoff",
@@ -18,6 +23,7 @@ OPTIONAL = (
     "datadog",
     "ddtrace",
     "httpx2",
+    "psutil",
     "redis",
     "uvicorn",
     "uvloop",

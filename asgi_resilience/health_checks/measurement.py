@@ -13,7 +13,7 @@ from asgi_resilience.telemetry.process_sink import process_sink
 __all__ = ("Measurement",)
 
 _INTERVAL: Final = 15.0
-_PATIENCE: Final = 0.2  # seconds; what is left of a probe's one second is the probe's
+_PATIENCE: Final = 0.2  # seconds
 
 
 class Measurement:
@@ -46,7 +46,8 @@ class Measurement:
             return
         self._due = now + _INTERVAL
         try:
-            with anyio.move_on_after(_PATIENCE):
+            left = anyio.current_effective_deadline() - anyio.current_time()
+            with anyio.move_on_after(min(_PATIENCE, left / 2)):  # so that the check is over in time
                 await self._measure(sink, self._tags)
         except Exception as error:  # noqa: BLE001 - a dependency that can't be measured may work
             report_failure(self._measure, error)

@@ -7,6 +7,7 @@ import pytest
 
 from asgi_resilience import context
 from asgi_resilience.client import Call, Dependency
+from asgi_resilience.health_check import HealthCheck
 from asgi_resilience.health_checks import Outage, dependency_check, flag_check
 from asgi_resilience.health_checks.measurement import Measurement
 from asgi_resilience.health_checks.outage import asked_safely
@@ -115,6 +116,21 @@ async def test_a_measurement(numbers, monkeypatch):
     assert numbers.all == [("gauge", "redis.memory_usage", 1, ("dependency:redis",))]
     assert outcomes == []
     assert list(context.failures.values()) == [1]
+
+
+async def test_a_measurement_that_would_take_too_long(numbers, report):
+    """A check that has been answered is healthy, although there was no time left to measure."""
+
+    async def hang(sink, tags):
+        await asyncio.sleep(60)
+
+    measurement = Measurement("redis", hang)
+
+    async def slow():
+        await asyncio.sleep(0.05)
+        await measurement.take()
+
+    assert await report(HealthCheck("redis", slow, timeout=0.15)) == ("healthy", {"redis": "healthy"})
 
 
 async def test_nobody_listens():
