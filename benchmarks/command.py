@@ -48,7 +48,7 @@ def main(*questions: str) -> None:
         questions: Come before those on the command line.
     """
     asked = _parse([*questions, *sys.argv[1:]])
-    effort = Effort.of(quick=asked.quick)
+    effort = Effort.of(quick=asked.quick, rounds=asked.rounds)
     console = Console()
     verdicts: list[budgets.Verdict] = []
     failed: list[str] = []
@@ -61,7 +61,7 @@ def main(*questions: str) -> None:
             console.print(f"\n[bold]{answer.question}[/bold]")
             report.show(answer, console)
             if asked.save:
-                console.print(f"[dim]written to {report.save(answer, quick=effort.quick)}[/dim]")
+                console.print(f"[dim]written to {report.save(answer, effort)}[/dim]")
             verdicts += budgets.judge(name, answer.figures)
         except Exception:
             console.print_exception()
@@ -81,6 +81,9 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="which to answer; all without one")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds: enough for the budgets, not for the record"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="how many rounds, in place of the usual number"
     )
     parser.add_argument(
         "--save",

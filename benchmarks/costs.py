@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from asgi_resilience.context import ASGIApp
-from benchmarks import instructions
+from benchmarks import callgrind, instructions
 from benchmarks.answer import Answer
 from benchmarks.subject import UNIT_LAYERS, no_ops, pausing, request_of
 from benchmarks.timing import BURST, Effort, Request, Samples, found, per_request, quartiles
@@ -93,7 +93,7 @@ def measure(
             f"{where}: half of the rounds have the {essential[0]} at {low:.1f} to {high:.1f};"
             f" a no-op layer took {costs.unit * 1e6:.2f} µs of CPU in this run."
         )
-    reason = instructions.why_not() if count else "that takes too long for a quick answer"
+    reason = callgrind.why_not() if count else "that takes too long for a quick answer"
     if reason is None:
         numbers = instructions.count(subjects, names, run=counted, burst=burst)
         scales["instructions"] = costs = Costs({name: [number] for name, number in numbers.items()})

@@ -1,15 +1,12 @@
 """Instructions per request, counted by callgrind: a number that repeats to a percent where the clock is too noisy.
 
 Each subject is served by a process of its own under valgrind, in two lengths of run; the lengths are subtracted, so what a
-run costs once does not count. The hash seed is fixed and the garbage collector is off. Callgrind writes a dump whenever
-the process calls `getloadavg`, a function that nothing else here calls: that is the mark between two runs.
+run costs once does not count. The hash seed is fixed and the garbage collector is off.
 """
 
 import asyncio
 import gc
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,18 +14,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks import callgrind
 from benchmarks.timing import BURST, LOOPS, Request, found, serve
 
-__all__ = ("RUN", "count", "why_not")
+__all__ = ("RUN", "count")
 
 RUN = 100
-_TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
-_mark = os.getloadavg
-
-
-def why_not() -> str | None:
-    """Why nothing can be counted here; None where it can."""
-    return None if shutil.which("valgrind") else "valgrind is not installed"
 
 
 def count(
@@ -63,29 +54,13 @@ def count(
 
 def _count(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
-        command = [
-            "valgrind",
-            "-q",
-            "--tool=callgrind",
-            "--dump-before=getloadavg",
-            f"--callgrind-out-file={directory}/out",
-            sys.executable,
-            "-m",
-            "benchmarks.instructions",
-            *arguments,
-        ]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, env=environment)
-        # The dumps are those of the start and the warm-up, of the shorter run, and of the longer.
-        _, shorter, longer = (_total(Path(directory, f"out.{number}")) for number in (1, 2, 3))
-    return longer - shorter
-
-
-def _total(path: Path) -> int:
-    total = _TOTAL.search(path.read_text(encoding="utf-8"))
-    if total is None:
-        raise RuntimeError(f"{path} has no total")
-    return int(total[1])
+        subprocess.run(
+            [*callgrind.command(directory), sys.executable, "-m", "benchmarks.instructions", *arguments],
+            check=True,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, **callgrind.ENVIRONMENT},
+        )
+        return callgrind.between(directory)["Ir"]
 
 
 def _run(request: Request, loop: str, length: int, burst: int) -> None:
@@ -93,11 +68,11 @@ def _run(request: Request, loop: str, length: int, burst: int) -> None:
 
     async def run() -> None:
         await serve(request, 2 * length, burst)
-        _mark()
+        callgrind.mark()
         await serve(request, length, burst)
-        _mark()
+        callgrind.mark()
         await serve(request, 2 * length, burst)
-        _mark()
+        callgrind.mark()
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(run())

@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-__all__ = ("Load", "generator", "own", "press", "understood")
+__all__ = ("Load", "exactly", "generator", "own", "press", "understood")
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _REQUEST = (
@@ -111,10 +112,32 @@ def own(port: int, connections: int, seconds: float) -> Load:
     return Load(int(requests), float(took), float(p50), float(p99), int(errors))
 
 
-async def _connection(port: int, until: float, latencies: list[float]) -> int:
+def exactly(port: int, connections: int, count: int) -> None:
+    """Make so many requests, from this very process.
+
+    Raises:
+        RuntimeError: One was not answered with a 2xx.
+    """
+
+    async def run() -> None:
+        turns = [iter(range(count // connections)) for _ in range(connections)]
+        errors = await asyncio.gather(*(_connection(port, turn, []) for turn in turns))
+        if any(errors):
+            raise RuntimeError(f"{sum(errors)} of {count} requests have failed")
+
+    asyncio.run(run())
+
+
+def _until(when: float) -> Iterator[None]:
+    while perf_counter() < when:
+        yield
+
+
+async def _connection(port: int, turns: Iterator[object], latencies: list[float]) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     errors = 0
-    while (asked := perf_counter()) < until:
+    for _ in turns:
+        asked = perf_counter()
         writer.write(_REQUEST)
         head = await reader.readuntil(b"\r\n\r\n")
         size = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
@@ -131,7 +154,7 @@ async def _all(port: int, connections: int, seconds: float) -> None:
     latencies: list[float] = []
     began = perf_counter()
     errors = await asyncio.gather(
-        *(_connection(port, began + seconds, latencies) for _ in range(connections))
+        *(_connection(port, _until(began + seconds), latencies) for _ in range(connections))
     )
     took = perf_counter() - began
     latencies.sort()

@@ -16,7 +16,7 @@ from asgi_resilience.context import RequestContext
 from asgi_resilience.logs.schema import LineFormatter
 from asgi_resilience.logs.setup import SinkHandler
 from asgi_resilience.logs.sink import LogSink, default_sink, set_default_sink
-from benchmarks import assembly, instructions
+from benchmarks import assembly, callgrind, instructions
 from benchmarks.answer import PACKAGES, Answer, Table
 from benchmarks.subject import everything, http_scope, request_of
 from benchmarks.timing import BURST, Effort, Request, Samples, per_request, quartiles
@@ -118,7 +118,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     """Measure, on asyncio."""
     found = Answer("logging", QUESTION, packages=(*PACKAGES, "structlog", "python-json-logger"))
     scales = {"CPU time": per_request(SUBJECTS, "asyncio", effort.scaled(1 / 10), progress, 10)}
-    reason = "that takes too long for a quick answer" if effort.quick else instructions.why_not()
+    reason = "that takes too long for a quick answer" if effort.quick else callgrind.why_not()
     if reason is None:
         counted = instructions.count(SUBJECTS, run=10, burst=10)
         scales["instructions"] = {name: [number] for name, number in counted.items()}

@@ -15,6 +15,7 @@ from rich.table import Table as Grid
 
 from benchmarks import pages
 from benchmarks.answer import Answer, spell
+from benchmarks.timing import Effort
 
 __all__ = ("machine", "save", "show")
 
@@ -41,12 +42,13 @@ def show(answer: Answer, console: Console) -> None:
         console.print(f"[dim]{note}[/dim]")
 
 
-def save(answer: Answer, *, quick: bool) -> Path:
+def save(answer: Answer, effort: Effort) -> Path:
     """Write `results/<name>.json`, and tell it in the documentation: the picture, and the tables of its page."""
     content = {
         "question": answer.question,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "quick": quick,
+        "quick": effort.quick,
+        "rounds": effort.rounds,
         "machine": machine(answer.packages),
         "tables": [asdict(table) for table in answer.tables],
         "curves": [asdict(curve) for curve in answer.curves],

@@ -1,7 +1,7 @@
 """Serve one app of the comparison with uvicorn, and tell the CPU time of the process whenever asked.
 
-`python -m benchmarks.served NAME LOOP` prints the port, and then the CPU seconds so far for each line of standard input. It
-ends with its input.
+`python -m benchmarks.served NAME LOOP` prints the port, and then the CPU seconds so far for each line of standard input; the
+line `mark` is one for callgrind, too. It ends with its input.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import uvicorn
 
 from asgi_resilience.context import ASGIApp, Receive, Scope, Send
-from benchmarks import assembly
+from benchmarks import assembly, callgrind
 from benchmarks.subject import everything, hello, log_to_nowhere, no_ops
 
 __all__ = ("APPS",)
@@ -52,7 +52,9 @@ APPS: Mapping[str, Callable[[], ASGIApp]] = {
 
 
 def _tell() -> None:
-    for _ in sys.stdin:
+    for asked in sys.stdin:
+        if asked == "mark\n":
+            callgrind.mark()
         print(time.process_time(), flush=True)
     os._exit(0)
 

@@ -1,8 +1,11 @@
 """What is left of the throughput under a real server?"""
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +13,9 @@ from statistics import median
 from types import TracebackType
 from typing import IO, Self, cast
 
+from benchmarks import callgrind
 from benchmarks.answer import PACKAGES, Answer, Table
-from benchmarks.load import Load, generator, press
+from benchmarks.load import Load, exactly, generator, press
 from benchmarks.served import APPS
 from benchmarks.timing import Effort, quartiles
 
@@ -21,6 +25,7 @@ QUESTION = "What is left of the throughput under a real server?"
 CONNECTIONS = 32
 WAITING_CONNECTIONS = 4  # so that the app's own waiting is what limits it
 SECONDS = 2.0
+SIMULATED = 320  # requests
 
 BARE, NO_OPS, FORTY, WHOLE, ASSEMBLY, BASE = list(APPS)[:6]
 PAIRS = {name: f"bare{name.removeprefix(WHOLE)}" for name in APPS if name.startswith(f"{WHOLE},")}
@@ -29,16 +34,18 @@ PAIRS = {name: f"bare{name.removeprefix(WHOLE)}" for name in APPS if name.starts
 class Served:
     """An app in a server process of its own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, under: Sequence[str] = ()) -> None:
         self.name = name
+        self._under = under
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.served", self.name, "uvloop"],
+            [*self._under, sys.executable, "-m", "benchmarks.served", self.name, "uvloop"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent.parent,
+            env={**os.environ, **callgrind.ENVIRONMENT},
         )
         self.port = int(self._output.readline())
         return self
@@ -47,10 +54,10 @@ class Served:
     def _output(self) -> IO[str]:
         return cast("IO[str]", self._process.stdout)
 
-    def cpu(self) -> float:
+    def cpu(self, said: str = "") -> float:
         """Seconds that the process has used."""
         asked = cast("IO[str]", self._process.stdin)
-        asked.write("\n")
+        asked.write(f"{said}\n")
         asked.flush()
         return float(self._output.readline())
 
@@ -88,7 +95,7 @@ def steps(effort: Effort) -> int:
 
 
 def _rounds(effort: Effort) -> int:
-    return 1 if effort.quick else 11
+    return 1 if effort.quick else max(2, effort.rounds // 3)
 
 
 def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answer:
@@ -117,6 +124,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         key = name.replace(WHOLE, "stack").replace(", ", "_").replace(" ", "_").lower()
         found.figures[f"throughput.{key}"] = _ratio(turns, name, base, lambda turns: turns.throughputs)
         found.figures[f"cpu.{key}"] = _ratio(turns, name, base, lambda turns: turns.cpu)
+    _simulate(found, effort)
     found.figures["errors"] = sum(load.errors for each in turns.values() for load in each.loads)
     found.notes.append(
         f"Load from {generator()} over {CONNECTIONS} connections that stay open ({WAITING_CONNECTIONS} where the app"
@@ -163,6 +171,37 @@ def _absolute(turns: dict[str, Turns]) -> Table:
             for name, each in turns.items()
         },
     )
+
+
+def _simulate(found: Answer, effort: Effort) -> None:
+    """What a request is to the processor, as callgrind simulates it, under the live server."""
+    reason = "that takes too long for a quick answer" if effort.quick else callgrind.why_not()
+    if reason is not None:
+        found.notes.append(f"Caches and branches were not simulated: {reason}.")
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = dict(zip((BARE, FORTY, WHOLE), pool.map(_simulated, (BARE, FORTY, WHOLE)), strict=True))
+    found.tables.append(Table("A request under uvicorn, to a simulated processor", list(counts[BARE])))
+    found.tables[-1].rows |= {name: [*each.values()] for name, each in counts.items()}
+    for event, bare in counts[BARE].items():
+        key = event.replace(" ", "_")
+        found.figures[f"simulated.{key}"] = (counts[WHOLE][event] - bare) / (counts[FORTY][event] - bare)
+
+
+def _simulated(name: str) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as directory:
+        with Served(name, callgrind.command(directory, "--cache-sim=yes", "--branch-sim=yes")) as served:
+            for requests in (2 * SIMULATED, SIMULATED, 2 * SIMULATED):
+                exactly(served.port, CONNECTIONS, requests)
+                served.cpu("mark")
+        counts = callgrind.between(directory)
+    events = {
+        "instructions": ("Ir",),
+        "L1 misses of code": ("I1mr",),
+        "L1 misses of data": ("D1mr", "D1mw"),
+        "mispredicted branches": ("Bcm", "Bim"),
+    }
+    return {event: sum(counts[each] for each in parts) / SIMULATED for event, parts in events.items()}
 
 
 if __name__ == "__main__":

@@ -74,9 +74,10 @@ class Effort:
     quick: bool = False
 
     @classmethod
-    def of(cls, *, quick: bool) -> "Effort":
-        """The effort for a gate, or for the record."""
-        return cls(rounds=7, requests=200, warm_up=400, quick=True) if quick else cls()
+    def of(cls, *, quick: bool, rounds: int | None = None) -> "Effort":
+        """The effort for a gate, or for the record; with more or fewer rounds, if asked for."""
+        effort = cls(rounds=7, requests=200, warm_up=400, quick=True) if quick else cls()
+        return effort if rounds is None else replace(effort, rounds=rounds)
 
     @property
     def loops(self) -> Sequence[str]:

@@ -13,7 +13,7 @@ import pytest
 from asgi_resilience import stack
 from asgi_resilience.telemetry.pipeline import Pipeline
 from asgi_resilience.testing import captured_logs
-from benchmarks import assembly, budgets, chart, instructions, load, pages, server
+from benchmarks import assembly, budgets, callgrind, chart, instructions, load, pages, server
 from benchmarks.answer import Answer, Curve, Table, spell
 from benchmarks.command import QUESTIONS, main
 from benchmarks.costs import BARE, UNIT, Costs
@@ -136,7 +136,7 @@ def test_a_single_sample_has_no_spread():
     assert quartiles([1.0, 2.0]) == (1.25, 1.5, 1.75)
 
 
-@pytest.mark.skipif(instructions.why_not() is not None, reason=str(instructions.why_not()))
+@pytest.mark.skipif(callgrind.why_not() is not None, reason=str(callgrind.why_not()))
 def test_instructions_are_counted():
     """A no-op layer is some thousand instructions, whatever else the machine does."""
     counted = instructions.count("benchmarks.costs:baselines", run=BURST)
