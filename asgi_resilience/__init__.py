@@ -22,6 +22,7 @@ from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
 from asgi_resilience.middleware.fault_injection import FaultInjectionMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware, drain
+from asgi_resilience.middleware.load_shed import LoadShedMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
 from asgi_resilience.middleware.request_id import RequestIDMiddleware
@@ -43,6 +44,7 @@ __all__ = (
     "HealthCheck",
     "HealthMiddleware",
     "InvalidRequest",
+    "LoadShedMiddleware",
     "MetricSink",
     "MetricsMiddleware",
     "NotAuthenticated",

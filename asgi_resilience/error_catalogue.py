@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 from starlette.exceptions import HTTPException
 
 from asgi_resilience.context import report_failure
-from asgi_resilience.error_specs import STANDARD, ErrorSpec, is_error_status, standard_phrase
+from asgi_resilience.error_specs import BESIDES, STANDARD, ErrorSpec, is_error_status, standard_phrase
 from asgi_resilience.errors import AppError, is_error_code
 
 __all__ = (
@@ -64,7 +64,7 @@ class ErrorCatalogue:
     """
 
     def __init__(self) -> None:
-        self._specs = {spec.code: spec for spec in STANDARD}
+        self._specs = {spec.code: spec for spec in (*STANDARD, *BESIDES)}
         self._by_status = {spec.status: spec for spec in STANDARD}
         self._meanings: dict[type[BaseException], _AnyMeaning] = {
             TimeoutError: "REQUEST_TIMED_OUT",

@@ -6,7 +6,7 @@ from typing import Final
 
 from asgi_resilience.errors import is_error_code
 
-__all__ = ("STANDARD", "ErrorSpec", "is_error_status", "standard_phrase")
+__all__ = ("BESIDES", "STANDARD", "ErrorSpec", "is_error_status", "standard_phrase")
 
 _ERROR_STATUS: Final = range(400, 600)
 
@@ -61,6 +61,7 @@ class ErrorSpec:
 _INVALID = "Invalid request parameters"
 _UNAVAILABLE = "Service temporarily unavailable"
 _OOPS = "An error occurred. Please try again"
+_OVERLOAD = "Service is overloaded. Try again in {retry_after} seconds"
 _WAIT = "Rate limit exceeded. Try again in {retry_after} seconds"
 
 STANDARD: Final = (
@@ -91,3 +92,6 @@ STANDARD: Final = (
     ErrorSpec("REQUEST_TIMED_OUT", 504, "Request timed out. Please try again", retry=True, alert=True),
     ErrorSpec("STORAGE_SPACE_INSUFFICIENT", 507, _UNAVAILABLE, alert=True),
 )
+
+BESIDES: Final = (ErrorSpec("SERVICE_OVERLOADED", 503, _OVERLOAD, retry=True, alert=True),)
+"""Errors that layers answer with, and that are not the default of their status."""

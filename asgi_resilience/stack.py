@@ -2,7 +2,7 @@
 
 This is the one place where the order of the layers is written:
 
-    wrap(app) = Health(RequestID(TraceContext(AccessLog(Metrics(ErrorEnvelope(RateLimit(Timeout(app))))))))
+    wrap(app) = Health(RequestID(TraceContext(AccessLog(Metrics(ErrorEnvelope(RateLimit(LoadShed(Timeout(app)))))))))
 
 Health is outermost: a probe is neither limited, logged nor timed out with the traffic. The id comes before everything
 that mentions it. The log and the metrics see what the client sees, so they stand outside the envelope. The envelope
@@ -18,11 +18,12 @@ from asgi_resilience.context import ASGIApp
 from asgi_resilience.error_response import ErrorRenderer
 from asgi_resilience.faults import FaultPlan
 from asgi_resilience.logs.schema import LineFormatter
-from asgi_resilience.metric_sink import MetricSink
+from asgi_resilience.metric_sink import NULL, MetricSink
 from asgi_resilience.middleware.access_log import AccessLogMiddleware
 from asgi_resilience.middleware.error_envelope import ErrorEnvelopeMiddleware
 from asgi_resilience.middleware.fault_injection import FaultInjectionMiddleware
 from asgi_resilience.middleware.health import HealthMiddleware
+from asgi_resilience.middleware.load_shed import LoadShedMiddleware
 from asgi_resilience.middleware.metrics import MetricsMiddleware
 from asgi_resilience.middleware.prometheus import PrometheusMiddleware
 from asgi_resilience.middleware.rate_limit import RateLimitMiddleware
@@ -46,6 +47,7 @@ _LAYERS = (
     MetricsMiddleware,
     ErrorEnvelopeMiddleware,
     RateLimitMiddleware,
+    LoadShedMiddleware,
     TimeoutMiddleware,
     FaultInjectionMiddleware,
 )
@@ -113,6 +115,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     proxies = TrustedProxies(settings.trusted_proxies)
     service, environment, version = settings.service, settings.environment, settings.version
     layers: list[Middleware] = []
+    sink: MetricSink = NULL
     reports: dict[str, Any] = {}
     if settings.metrics and settings.slos:
         budgets = keep_error_budgets(pipeline(), settings.slos, settings.slo_state_file)
@@ -166,7 +169,8 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.metrics:
-        layers.append(_Layer(MetricsMiddleware, sink=_sink(settings), errors=settings.metric_errors))
+        sink = _sink(settings)
+        layers.append(_Layer(MetricsMiddleware, sink=sink, errors=settings.metric_errors))
     if settings.error_envelope:
         layers.append(
             _Layer(
@@ -176,6 +180,13 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 errors=errors,
             )
         )
+    return [*layers, *_guards(settings, errors, sink)]
+
+
+def _guards(settings: Settings, errors: ErrorRenderer, sink: MetricSink) -> list[Middleware]:
+    """The layers that answer in the place of the application, outermost first."""
+    proxies = TrustedProxies(settings.trusted_proxies)
+    layers: list[Middleware] = []
     if settings.rate_limit is not None or settings.rate_limit_paths:
         layers.append(
             _Layer(
@@ -188,6 +199,22 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 unknown_client=settings.rate_limit_unknown_client,
                 trusted_proxies=proxies,
                 errors=errors,
+            )
+        )
+    if settings.load_shed:
+        layers.append(
+            _Layer(
+                LoadShedMiddleware,
+                limit=settings.load_shed_limit,
+                queue=settings.load_shed_queue,
+                max_wait=settings.load_shed_max_wait,
+                lag_target=settings.load_shed_lag_target,
+                paths=settings.load_shed_paths,
+                priority_header=settings.load_shed_priority_header,
+                exempt_paths=settings.load_shed_exempt_paths,
+                trusted_proxies=proxies,
+                errors=errors,
+                sink=sink,
             )
         )
     if _has_limits(settings):
@@ -206,7 +233,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.faults != ():  # a plan that makes none yet may be changed
-        faults = FaultPlan.of(settings.faults, environment)
+        faults = FaultPlan.of(settings.faults, settings.environment, sink)
         layers.append(_Layer(FaultInjectionMiddleware, faults=faults, errors=errors))
     return layers
 

@@ -27,7 +27,7 @@ from asgi_resilience.testing import ASGILint, asgi_request, asgi_websocket
 
 module = importlib.import_module("asgi_resilience.stack")  # the function has its name
 
-ALL_ON = Settings(rate_limit="100/minute")
+ALL_ON = Settings(rate_limit="100/minute", load_shed=True)
 EQUATION = re.search(r"wrap\(app\) = ([\w(]+)\(app\)+\n", module.__doc__)[1].split("(")
 OFF = {
     "Health": {"health": False},
@@ -37,6 +37,7 @@ OFF = {
     "Metrics": {"metrics": False},
     "ErrorEnvelope": {"error_envelope": False},
     "RateLimit": {"rate_limit": None},
+    "LoadShed": {"load_shed": False},
     "Timeout": {"timeout": None, "stream_idle_timeout": None},
 }
 
@@ -72,7 +73,7 @@ def around(app):
 
 def test_the_order_is_that_of_the_equation():
     """`wrap` and `stack` build what the docstring says, outermost first."""
-    assert len(EQUATION) == 8
+    assert len(EQUATION) == 9
     assert names(stack(ALL_ON)) == EQUATION == [*OFF]
     assert around(wrap(hello, ALL_ON)) == (EQUATION, hello)
 
@@ -80,7 +81,7 @@ def test_the_order_is_that_of_the_equation():
 @pytest.mark.parametrize("name", OFF)
 def test_each_layer_can_be_switched_off(name):
     """A layer that is switched off is not there at all; the others are."""
-    settings = Settings(**{"rate_limit": "100/minute"} | OFF[name])
+    settings = replace(ALL_ON, **OFF[name])
     assert names(stack(settings)) == [each for each in EQUATION if each != name]
 
 

@@ -40,6 +40,11 @@ def _closed_meanwhile(error: BaseException) -> bool:
     return "closed" in str(error) or "released back to the pool" in str(error)
 
 
+def _told_not_to_retry(error: BaseException) -> bool:
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    return headers is not None and str(headers.get("x-retry", "")).strip().lower() == "no"
+
+
 _UNREACHABLE: Final = frozenset(
     (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL)
 )
@@ -165,6 +170,7 @@ _REDIS: Final = (
 )  # fmt: skip
 
 _HTTP: Final = (
+    Rule("told not to retry", max_retries=0, statuses=_SERVER_ERRORS, when=_told_not_to_retry),
     Rule("bad gateway, unavailable or gateway timeout", max_retries=3, statuses=frozenset((502, 503, 504))),
     Rule("model overloaded", max_retries=1, backoff="immediate", statuses=frozenset((529,))),
     Rule("wrong connection or too early", max_retries=1, backoff="immediate", outcome=_ANSWERED, statuses=frozenset((421, 425))),

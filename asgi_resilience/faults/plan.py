@@ -114,7 +114,9 @@ class FaultPlan:
         self._metrics = metrics
 
     @classmethod
-    def of(cls, faults: "FaultPlan | Iterable[Fault]", environment: str = "") -> "FaultPlan":
+    def of(
+        cls, faults: "FaultPlan | Iterable[Fault]", environment: str = "", metrics: MetricSink = NULL
+    ) -> "FaultPlan":
         """The plan itself, or a new one of these faults.
 
         Raises:
@@ -123,7 +125,7 @@ class FaultPlan:
         if isinstance(faults, FaultPlan):
             faults.check(environment)
             return faults
-        return cls(*faults, environment=environment)
+        return cls(*faults, environment=environment, metrics=metrics)
 
     def __bool__(self) -> bool:
         return bool(self._faults)

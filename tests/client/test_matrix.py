@@ -122,6 +122,13 @@ def test_other_statuses(error, decision):
     assert decided(error) == decision
 
 
+@pytest.mark.parametrize("word", ["no", " No "])
+def test_told_not_to_retry(word):
+    """A server that says `X-Retry: no` with its error is left alone, and has failed all the same."""
+    assert decided(status(503, x_retry=word)) == (0, EXPONENTIAL, FAILURE)
+    assert decided(status(503, x_retry="yes")) == decided(status(503)) == (3, EXPONENTIAL, FAILURE)
+
+
 @pytest.mark.parametrize(
     ("error", "decision"),
     [

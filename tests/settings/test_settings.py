@@ -9,10 +9,9 @@ from inspect import cleandoc
 
 import pytest
 
-from asgi_resilience import settings as module
 from asgi_resilience.logs.redaction import MARK
 from asgi_resilience.metric_sink import NULL
-from asgi_resilience.settings import Settings
+from asgi_resilience.settings import Settings, table
 from asgi_resilience.slo import DEFAULT_SLOS
 from asgi_resilience.timeouts import Timeouts
 
@@ -53,6 +52,14 @@ WRONG = {
     "slo_state_file": "",
     "faults": ["latency"],
     "error_envelope": "no",
+    "load_shed": "on",
+    "load_shed_limit": 0,
+    "load_shed_queue": -1,
+    "load_shed_max_wait": 0,
+    "load_shed_lag_target": -0.1,
+    "load_shed_paths": {"/a": "urgent"},
+    "load_shed_priority_header": "",
+    "load_shed_exempt_paths": "/a",
     "rewrite_error_responses": 1,
     "reraise": 0,
     "docs_url": "docs.example.com",
@@ -111,6 +118,14 @@ FROM_TEXT = {
     "rate_limit_exempt_paths": ("/a", ("/a",)),
     "rate_limit_headers": ("no", False),
     "rate_limit_unknown_client": ("shared", "shared"),
+    "load_shed": ("on", True),
+    "load_shed_limit": ("50", 50),
+    "load_shed_queue": ("0", 0),
+    "load_shed_max_wait": ("0.5", 0.5),
+    "load_shed_lag_target": ("none", None),
+    "load_shed_paths": ("/pay=critical,/feed=sheddable", {"/pay": "critical", "/feed": "sheddable"}),
+    "load_shed_priority_header": ("X-Priority", "X-Priority"),
+    "load_shed_exempt_paths": ("/a,/b", ("/a", "/b")),
     "timeout": ("2.5", 2.5),
     "stream_idle_timeout": ("none", None),
     "event_stream_idle_timeout": ("60", 60.0),
@@ -339,9 +354,5 @@ def test_other_programs_variables_are_not_ours():
 def test_every_field_has_a_form():
     """A field that is added without a form, or a reader, fails here and not at a user's."""
     for name, each in FIELDS.items():
-        assert name in module._FORMS or type(each.default) in module._FORMS_BY_TYPE
-        assert (
-            name in module._OBJECTS
-            or name in module._READERS
-            or type(each.default) in module._READERS_BY_TYPE
-        )
+        assert name in table.FORMS or type(each.default) in table.FORMS_BY_TYPE
+        assert name in table.OBJECTS or name in table.READERS or type(each.default) in table.READERS_BY_TYPE

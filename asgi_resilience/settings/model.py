@@ -5,23 +5,28 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Self
 
-from asgi_resilience import environment as read_as
-from asgi_resilience import setting_forms as form
 from asgi_resilience.faults import Fault, FaultPlan
 from asgi_resilience.faults.plan import IN_PRODUCTION
 from asgi_resilience.logs.redaction import DEFAULT_KEYS, Redactor
 from asgi_resilience.metric_sink import MetricSink
 from asgi_resilience.quota.gcra import RateLimit
-from asgi_resilience.slo.objective import SLO, objectives
+from asgi_resilience.settings.readers import Reader
+from asgi_resilience.settings.table import (
+    FORMS,
+    FORMS_BY_TYPE,
+    OBJECTS,
+    READERS,
+    READERS_BY_TYPE,
+    ClientErrorLevel,
+    LogLevel,
+    RedactEmail,
+    UnknownClient,
+)
+from asgi_resilience.slo.objective import SLO
 
-__all__ = ("ClientErrorLevel", "LogLevel", "RedactEmail", "Settings")
-
-LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
-ClientErrorLevel = Literal["INFO", "WARN"]
-RedactEmail = Literal["local", "domain"]
-UnknownClient = Literal["allow", "shared", "refuse"]
+__all__ = ("Settings",)
 
 _PREFIX: Final = "ASGI_RESILIENCE_"
 _TAGS: Final = {"service": "DD_SERVICE", "environment": "DD_ENV", "version": "DD_VERSION"}
@@ -91,6 +96,14 @@ class Settings:
         rate_limit_exempt_paths: Paths that are not limited, with everything below them.
         rate_limit_headers: Send `RateLimit` and `RateLimit-Policy` with allowed responses.
         rate_limit_unknown_client: `"allow"`, `"refuse"`, or count as one (`"shared"`) clients without an address.
+        load_shed: Refuse with a 503 what could not be done in time.
+        load_shed_limit: How many requests may be worked on at once. None: it is found out.
+        load_shed_queue: How many more may wait for their turn.
+        load_shed_max_wait: Seconds that one may wait in a burst; in a standing overload a twentieth of it.
+        load_shed_lag_target: Seconds that the event loop may be behind. None: it is not watched.
+        load_shed_paths: `"critical"` or `"sheddable"` for some paths and everything below them.
+        load_shed_priority_header: Request header with the priority, believed from `trusted_proxies`. None: not read.
+        load_shed_exempt_paths: Paths that are never refused, with everything below them.
         timeout: Seconds until the response starts. None: no limit.
         stream_idle_timeout: Seconds between two body messages. None: no limit.
         event_stream_idle_timeout: The same for `text/event-stream`. None: no limit.
@@ -148,6 +161,14 @@ class Settings:
     rate_limit_exempt_paths: tuple[str, ...] = ()
     rate_limit_headers: bool = True
     rate_limit_unknown_client: UnknownClient = "allow"
+    load_shed: bool = False
+    load_shed_limit: int | None = None
+    load_shed_queue: int = 100
+    load_shed_max_wait: float = 0.1
+    load_shed_lag_target: float | None = 0.05
+    load_shed_paths: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    load_shed_priority_header: str | None = None
+    load_shed_exempt_paths: tuple[str, ...] = ()
     timeout: float | None = 30.0
     stream_idle_timeout: float | None = 30.0
     event_stream_idle_timeout: float | None = None
@@ -161,7 +182,7 @@ class Settings:
         for each in fields(self):
             value = getattr(self, each.name)
             try:
-                kept = (_FORMS.get(each.name) or _FORMS_BY_TYPE[type(each.default)])(value)
+                kept = (FORMS.get(each.name) or FORMS_BY_TYPE[type(each.default)])(value)
             except (ValueError, TypeError) as error:
                 raise SettingError(each.name, value, str(error)) from None
             object.__setattr__(self, each.name, kept)
@@ -198,9 +219,9 @@ class Settings:
         found: dict[str, Any] = {}
         variables: dict[str, str] = {}
         for each in fields(cls):
-            if each.name in _OBJECTS or each.name in overrides:
+            if each.name in OBJECTS or each.name in overrides:
                 continue
-            read = _READERS.get(each.name) or _READERS_BY_TYPE[type(each.default)]
+            read = READERS.get(each.name) or READERS_BY_TYPE[type(each.default)]
             for variable in (_TAGS.get(each.name, ""), _PREFIX + each.name.upper()):
                 value = environ.get(variable, "").strip()
                 if value:
@@ -216,7 +237,7 @@ class Settings:
             raise SettingError(variable, environ[variable], error.problem) from None
 
 
-def _read(read: read_as.Reader, variable: str, value: str) -> Any:
+def _read(read: Reader, variable: str, value: str) -> Any:
     try:
         return read(value)
     except ValueError:
@@ -225,76 +246,10 @@ def _read(read: read_as.Reader, variable: str, value: str) -> Any:
 
 
 def _warn_of_strangers(environ: Mapping[str, str]) -> None:
-    known = {_PREFIX + each.name.upper() for each in fields(Settings) if each.name not in _OBJECTS}
+    known = {_PREFIX + each.name.upper() for each in fields(Settings) if each.name not in OBJECTS}
     known.add(IN_PRODUCTION)
     for variable in sorted(environ):
         if variable.startswith(_PREFIX) and variable not in known:
             near = get_close_matches(variable, known, n=1)
             meant = f"; is {near[0]} meant?" if near else ""
             warnings.warn(f"{variable} is not a setting that can be read{meant}", stacklevel=3)
-
-
-_OBJECTS: Final = frozenset(("metric_sink", "health_checks", "slos", "faults", "route_resolver"))
-
-_FORMS_BY_TYPE: dict[type, form.Form] = {bool: form.switch, str: form.text, tuple: form.paths}
-_FORMS: dict[str, form.Form] = {
-    "service": form.name,
-    "health_path": form.path,
-    "health_checks": form.checks,
-    "request_id_header": form.header_name,
-    "trust_request_id": form.switch_or_networks,
-    "trust_trace": form.switch_or_networks,
-    "keep_traces": form.keep_rules,
-    "route_resolver": form.function_or_none,
-    "access_log_sample_rate": form.share,
-    "access_log_slow": form.threshold,
-    "client_error_level": form.one_of(*get_args(ClientErrorLevel)),
-    "log_level": form.one_of(*get_args(LogLevel)),
-    "redact_keys": form.redact_keys,
-    "redact_patterns": form.redact_patterns,
-    "redact_email": form.one_of(*get_args(RedactEmail)),
-    "metric_sink": form.or_none(form.sink),
-    "metric_errors": form.errors,
-    "dogstatsd": form.or_none(form.switch),
-    "prometheus_path": form.or_none(form.path),
-    "runtime_metrics_interval": form.seconds,
-    "slos": objectives,
-    "slo_state_file": form.or_none(form.name),
-    "faults": form.faults,
-    "docs_url": form.url_or_none,
-    "rate_limit": form.limit,
-    "rate_limit_paths": form.limits_by_path,
-    "rate_limit_key": form.limit_key,
-    "rate_limit_unknown_client": form.one_of(*get_args(UnknownClient)),
-    "timeout": form.seconds_or_none,
-    "stream_idle_timeout": form.seconds_or_none,
-    "event_stream_idle_timeout": form.seconds_or_none,
-    "stream_timeout": form.seconds_or_none,
-    "timeout_paths": form.timeouts_by_path,
-    "deadline_header": form.header_name_or_none,
-    "trusted_proxies": form.networks,
-}
-
-_READERS_BY_TYPE: dict[type, read_as.Reader] = {
-    bool: read_as.switch,
-    float: read_as.number,
-    str: read_as.text,
-    tuple: read_as.listed,
-}
-_READERS: dict[str, read_as.Reader] = {
-    "client_error_level": read_as.upper,
-    "log_level": read_as.upper,
-    "redact_patterns": read_as.words,
-    "trust_request_id": read_as.switch_or_listed,
-    "trust_trace": read_as.switch_or_listed,
-    "docs_url": read_as.optional,
-    "dogstatsd": read_as.switch_or_none,
-    "prometheus_path": read_as.optional,
-    "slo_state_file": read_as.optional,
-    "deadline_header": read_as.optional,
-    "rate_limit": read_as.optional,
-    "event_stream_idle_timeout": read_as.number,
-    "stream_timeout": read_as.number,
-    "timeout_paths": read_as.numbers_by_path,
-    "rate_limit_paths": read_as.texts_by_path,
-}

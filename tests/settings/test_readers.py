@@ -2,10 +2,10 @@
 
 import pytest
 
-from asgi_resilience import environment
-from asgi_resilience.environment import Reader
+from asgi_resilience.settings import readers
+from asgi_resilience.settings.readers import Reader
 
-READERS = {name: getattr(environment, name) for name in environment.__all__ if name != "Reader"}
+READERS = {name: getattr(readers, name) for name in readers.__all__ if name != "Reader"}
 
 
 @pytest.mark.parametrize(

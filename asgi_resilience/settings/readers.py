@@ -35,6 +35,11 @@ def number(value: str) -> float | None:
     return None if value.lower() == "none" else float(value)
 
 
+def count(value: str) -> int | None:
+    """A whole number, or none."""
+    return None if value.lower() == "none" else int(value)
+
+
 def text(value: str) -> str:
     """Text."""
     return value

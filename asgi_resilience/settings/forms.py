@@ -6,59 +6,43 @@ setting is the option of a layer, what the layer makes of it is asked, so that a
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from inspect import iscoroutinefunction
 from math import inf
-from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from asgi_resilience.error_response import ErrorRenderer
-from asgi_resilience.error_rule import ErrorRule
-from asgi_resilience.faults import Fault, FaultPlan
-from asgi_resilience.health_check import HealthCheck, HealthChecks
-from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.paths import PathTable
 from asgi_resilience.peers import TrustedProxies
-from asgi_resilience.quota.fields import QuotaPolicy
-from asgi_resilience.quota.gcra import RateLimit
-from asgi_resilience.telemetry.keep import KeepRules
-from asgi_resilience.timeouts import Timeouts
 
 __all__ = (
+    "HEADER_NAME",
     "Form",
-    "checks",
-    "errors",
-    "faults",
+    "ask",
+    "by_path",
+    "count",
+    "count_or_zero",
     "function_or_none",
     "header_name",
     "header_name_or_none",
-    "keep_rules",
-    "limit",
-    "limit_key",
-    "limits_by_path",
     "name",
     "networks",
     "one_of",
     "or_none",
     "path",
     "paths",
-    "redact_keys",
-    "redact_patterns",
     "seconds",
     "seconds_or_none",
+    "several",
     "share",
-    "sink",
     "switch",
     "switch_or_networks",
     "text",
     "threshold",
-    "timeouts_by_path",
     "url_or_none",
 )
 
 Form = Callable[[Any], Any]
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2, token
-_SINK: Final = ("increment", "gauge", "histogram")
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2, token
 
 
 def switch(value: Any) -> bool:
@@ -112,6 +96,20 @@ def threshold(value: Any) -> float:
     return cast("float", value)
 
 
+def count(value: Any) -> int:
+    """A number of things."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("expected a whole number, 1 or more")
+    return value
+
+
+def count_or_zero(value: Any) -> int:
+    """A number of things, or none at all."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("expected a whole number, 0 or more")
+    return value
+
+
 def seconds(value: Any) -> float:
     """A length of time."""
     if not (_is_number(value) and 0 < value < inf):
@@ -135,12 +133,12 @@ def path(value: Any) -> str:
 
 def paths(value: Any) -> tuple[str, ...]:
     """Several paths."""
-    return tuple(path(each) for each in _several(value))
+    return tuple(path(each) for each in several(value))
 
 
 def header_name(value: Any) -> str:
     """The name of a header."""
-    if not isinstance(value, str) or not _HEADER_NAME.fullmatch(value):
+    if not isinstance(value, str) or not HEADER_NAME.fullmatch(value):
         raise ValueError("expected the name of a header, such as 'X-Request-ID'")
     return value
 
@@ -160,107 +158,14 @@ def url_or_none(value: Any) -> str | None:
 
 def networks(value: Any) -> tuple[str, ...]:
     """Addresses and networks of peers that are believed."""
-    entries = _several(value)
-    _ask(TrustedProxies, entries)
+    entries = several(value)
+    ask(TrustedProxies, entries)
     return entries
 
 
 def switch_or_networks(value: Any) -> bool | tuple[str, ...]:
     """Everyone, no one, or these networks."""
     return value if isinstance(value, bool) else networks(value)
-
-
-def limit(value: Any) -> Any:
-    """A rate limit in words, a `RateLimit`, several of them, or none."""
-    if value is None:
-        return None
-    kept = value if isinstance(value, str | RateLimit) else _several(value, str, RateLimit)
-    rules: list[RateLimit] = []
-    for each in (kept,) if isinstance(kept, str | RateLimit) else kept:
-        rules += [each] if isinstance(each, RateLimit) else RateLimit.parse_many(each)
-    if not rules:
-        raise ValueError("expected at least one limit, or None for no limit")
-    QuotaPolicy(tuple(rules))
-    return kept
-
-
-def limits_by_path(value: Any) -> Mapping[str, Any]:
-    """Other limits for some paths."""
-    return _by_path(value, limit)
-
-
-def limit_key(value: Any) -> Any:
-    """What tells one client from another."""
-    if isinstance(value, str):
-        kind, _, header = value.partition(":")
-        fits = value == "client" or (kind == "header" and _HEADER_NAME.fullmatch(header.strip()) is not None)
-    else:
-        fits = callable(value) and not iscoroutinefunction(value)
-    if not fits:
-        raise ValueError("expected 'client', 'header:<name>', or a callable that returns without waiting")
-    return value
-
-
-def timeouts_by_path(value: Any) -> Mapping[str, Any]:
-    """Other timeouts for some paths."""
-    return _by_path(value, lambda each: each if isinstance(each, Timeouts) else seconds_or_none(each))
-
-
-def redact_keys(value: Any) -> tuple[str, ...]:
-    """Names of secrets."""
-    keys = _several(value)
-    _ask(Redactor, keys=keys)
-    return keys
-
-
-def redact_patterns(value: Any) -> tuple[str, ...]:
-    """What secrets look like."""
-    patterns = _several(value)
-    _ask(Redactor, patterns=patterns)
-    return patterns
-
-
-def checks(value: Any) -> Any:
-    """Health checks, by name or as `HealthCheck`s."""
-    given: object = value
-    kept = dict(value) if isinstance(given, Mapping) else _several(value, HealthCheck)
-    HealthChecks(kept, timeout=1.0, ttl=0.0, clock=monotonic)
-    return kept
-
-
-def faults(value: Any) -> Any:
-    """Faults, or a plan of them."""
-    given: object = value
-    return value if isinstance(given, FaultPlan) else _several(value, Fault)
-
-
-def sink(value: Any) -> Any:
-    """A metric sink."""
-    if not all(callable(getattr(value, each, None)) for each in _SINK):
-        raise ValueError(f"expected an object with the methods {', '.join(_SINK)}")
-    return value
-
-
-def errors(value: Any) -> tuple[int | str, ...]:
-    """What counts as an error."""
-    entries = _several(value, int, str)
-    _ask(ErrorRule, entries)
-    return entries
-
-
-def _ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
-    """Let the owner of an option check it, and take the option's name off what it says."""
-    try:
-        owner(*arguments, **options)
-    except ValueError as error:
-        raise ValueError(str(error).partition(": ")[2]) from None
-
-
-def keep_rules(value: Any) -> tuple[Any, ...]:
-    """Several rules of which traces are kept."""
-    rules = _several(value, str, Callable)  # type: ignore[arg-type]  # an abstract class
-    KeepRules(rules)
-    return rules
 
 
 def function_or_none(value: Any) -> Any:
@@ -274,7 +179,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _several(value: Any, *kinds: type) -> tuple[Any, ...]:
+def several(value: Any, *kinds: type) -> tuple[Any, ...]:
     """A tuple of text (or of these kinds): a string alone would be taken for its letters."""
     kinds = kinds or (str,)
     given: object = value
@@ -286,7 +191,8 @@ def _several(value: Any, *kinds: type) -> tuple[Any, ...]:
     return entries
 
 
-def _by_path(value: Any, form: Form) -> Mapping[str, Any]:
+def by_path(value: Any, form: Form) -> Mapping[str, Any]:
+    """A mapping from paths to values of this form."""
     given: object = value
     if not isinstance(given, Mapping):
         raise ValueError("expected a mapping from paths to values")  # noqa: TRY004 - as above
@@ -298,3 +204,11 @@ def _by_path(value: Any, form: Form) -> Mapping[str, Any]:
             raise ValueError(f"{each!r}: {error}") from None
     PathTable(kept, "paths")
     return kept
+
+
+def ask(owner: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    """Let the owner of an option check it, and take the option's name off what it says."""
+    try:
+        owner(*arguments, **options)
+    except ValueError as error:
+        raise ValueError(str(error).partition(": ")[2]) from None

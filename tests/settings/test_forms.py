@@ -4,10 +4,11 @@ from functools import partial
 
 import pytest
 
-from asgi_resilience import setting_forms as form
 from asgi_resilience.health_check import HealthCheck
 from asgi_resilience.metric_sink import NULL
 from asgi_resilience.quota.gcra import RateLimit
+from asgi_resilience.settings import forms as form
+from asgi_resilience.settings import policies as policy
 from asgi_resilience.timeouts import Timeouts
 
 INF, NAN = float("inf"), float("nan")
@@ -50,26 +51,26 @@ one_of = form.one_of("INFO", "WARN")
         (form.url_or_none, "https://docs.example.com/errors", "https://docs.example.com/errors"),
         (form.networks, ["10.0.0.0/8", "::1", "unix", "*"], ("10.0.0.0/8", "::1", "unix", "*")),
         *((form.switch_or_networks, each, each) for each in (True, False, ("10.0.0.1",))),
-        (form.limit, None, None),
-        (form.limit, "100/minute", "100/minute"),
-        (form.limit, "10/second, 100/minute", "10/second, 100/minute"),
-        (form.limit, RateLimit(1, 2.0), RateLimit(1, 2.0)),
-        (form.limit, ["1/second", RateLimit(1, 2.0)], ("1/second", RateLimit(1, 2.0))),
-        (form.limits_by_path, {"/login": ["5/minute"], "/a": None}, {"/login": ("5/minute",), "/a": None}),
+        (policy.limit, None, None),
+        (policy.limit, "100/minute", "100/minute"),
+        (policy.limit, "10/second, 100/minute", "10/second, 100/minute"),
+        (policy.limit, RateLimit(1, 2.0), RateLimit(1, 2.0)),
+        (policy.limit, ["1/second", RateLimit(1, 2.0)], ("1/second", RateLimit(1, 2.0))),
+        (policy.limits_by_path, {"/login": ["5/minute"], "/a": None}, {"/login": ("5/minute",), "/a": None}),
         *(
-            (form.limit_key, each, each)
+            (policy.limit_key, each, each)
             for each in ("client", "header:X-API-Key", "header: X-A", key, partial(key))
         ),
         (
-            form.timeouts_by_path,
+            policy.timeouts_by_path,
             {"/a": 120, "/b": None, "/c": Timeouts()},
             {"/a": 120, "/b": None, "/c": Timeouts()},
         ),
-        (form.redact_keys, ["ssn"], ("ssn",)),
-        (form.redact_patterns, [r"\d{3}"], (r"\d{3}",)),
-        (form.checks, {"database": check}, {"database": check}),
-        (form.checks, [HealthCheck("database", check)], (HealthCheck("database", check),)),
-        (form.sink, NULL, NULL),
+        (policy.redact_keys, ["ssn"], ("ssn",)),
+        (policy.redact_patterns, [r"\d{3}"], (r"\d{3}",)),
+        (policy.checks, {"database": check}, {"database": check}),
+        (policy.checks, [HealthCheck("database", check)], (HealthCheck("database", check),)),
+        (policy.sink, NULL, NULL),
     ],
 )
 def test_what_fits_is_kept(kind, value, kept):
@@ -109,33 +110,33 @@ def test_what_fits_is_kept(kind, value, kept):
         (form.networks, ["10.0.0.1/8"], "^'10.0.0.1/8' is not an address"),
         (form.switch_or_networks, ["nowhere"], "^'nowhere' is not an address"),
         *((form.switch_or_networks, each, "expected several values") for each in (None, "10.0.0.1", 1)),
-        (form.limit, "often", "expected 'N/second'"),
-        (form.limit, "", "expected 'N/second'"),
-        (form.limit, [], "expected at least one limit"),
-        (form.limit, 100, "expected several values"),
-        (form.limit, [100], "expected values of str or RateLimit"),
-        (form.limit, ["1/second", "2/second"], "two rules have the same name"),
-        (form.limits_by_path, "/a=1/second", "expected a mapping from paths to values"),
-        (form.limits_by_path, {"a": None}, "^'a': expected a path"),
-        (form.limits_by_path, {"/a": "often"}, "^'/a': .*expected 'N/second'"),
+        (policy.limit, "often", "expected 'N/second'"),
+        (policy.limit, "", "expected 'N/second'"),
+        (policy.limit, [], "expected at least one limit"),
+        (policy.limit, 100, "expected several values"),
+        (policy.limit, [100], "expected values of str or RateLimit"),
+        (policy.limit, ["1/second", "2/second"], "two rules have the same name"),
+        (policy.limits_by_path, "/a=1/second", "expected a mapping from paths to values"),
+        (policy.limits_by_path, {"a": None}, "^'a': expected a path"),
+        (policy.limits_by_path, {"/a": "often"}, "^'/a': .*expected 'N/second'"),
         *(
-            (form.limit_key, each, "expected 'client', 'header:<name>'")
+            (policy.limit_key, each, "expected 'client', 'header:<name>'")
             for each in (None, "", "ip", "header:", 7, waits)
         ),
         *(
-            (form.limit_key, each, "expected 'client'")
+            (policy.limit_key, each, "expected 'client'")
             for each in ("header:X A", "cookie:a", "client:", "X-A")
         ),
-        (form.timeouts_by_path, {"/a": 0}, "^'/a': expected seconds above 0"),
-        (form.timeouts_by_path, [("/a", 1)], "expected a mapping"),
-        (form.redact_keys, ["!"], "each needs a letter or a digit"),
-        (form.redact_keys, "ssn", "expected several values"),
-        (form.redact_patterns, ["("], r"^'\(' is not a regular expression"),
-        (form.checks, ["database"], "expected values of HealthCheck"),
-        (form.checks, [HealthCheck("a", check), HealthCheck("a", check)], "two are called 'a'"),
-        (form.checks, check, "expected several values"),
+        (policy.timeouts_by_path, {"/a": 0}, "^'/a': expected seconds above 0"),
+        (policy.timeouts_by_path, [("/a", 1)], "expected a mapping"),
+        (policy.redact_keys, ["!"], "each needs a letter or a digit"),
+        (policy.redact_keys, "ssn", "expected several values"),
+        (policy.redact_patterns, ["("], r"^'\(' is not a regular expression"),
+        (policy.checks, ["database"], "expected values of HealthCheck"),
+        (policy.checks, [HealthCheck("a", check), HealthCheck("a", check)], "two are called 'a'"),
+        (policy.checks, check, "expected several values"),
         *(
-            (form.sink, each, "expected an object with the methods increment, gauge")
+            (policy.sink, each, "expected an object with the methods increment, gauge")
             for each in (None, print, object())
         ),
     ],
@@ -149,4 +150,4 @@ def test_what_does_not_fit_is_refused(kind, value, expected):
 def test_a_check_that_can_not_be_called_is_refused():
     """A mapping of checks holds async functions."""
     with pytest.raises(TypeError, match="expected an async function"):
-        form.checks({"database": 7})
+        policy.checks({"database": 7})
