@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
+from threading import Lock
 from time import perf_counter
 from types import SimpleNamespace
 from typing import ClassVar, Final
@@ -203,7 +204,7 @@ class HitRate(Gauge):
         ValueError: As for every metric, and when the window is below 1.
     """
 
-    __slots__ = ("_hits", "_last")
+    __slots__ = ("_hits", "_last", "_lock")
 
     def __init__(self, name: str, *, window: int = 1000, sink: MetricSink | None = None) -> None:
         super().__init__(name, sink=sink)
@@ -211,6 +212,7 @@ class HitRate(Gauge):
             raise ValueError(f"window={window!r} of {name}: expected 1 lookup or more")
         self._last: deque[bool] = deque(maxlen=window)
         self._hits = 0
+        self._lock = Lock()
 
     def hit(self) -> None:
         """A lookup found what it looked for."""
@@ -221,12 +223,14 @@ class HitRate(Gauge):
         self._looked_up(found=False)
 
     def _looked_up(self, *, found: bool) -> None:
-        last = self._last
-        if len(last) == last.maxlen:
-            self._hits -= last[0]
-        last.append(found)
-        self._hits += found
-        self.set(self._hits / len(last))
+        with self._lock:
+            last = self._last
+            if len(last) == last.maxlen:
+                self._hits -= last[0]
+            last.append(found)
+            self._hits += found
+            rate = self._hits / len(last)
+        self.set(rate)
 
 
 def _number(value: float) -> float:

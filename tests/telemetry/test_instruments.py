@@ -4,10 +4,13 @@ import asyncio
 import enum
 import logging
 import math
+import re
 import threading
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asgi_resilience import context
 from asgi_resilience.metric_names import METRICS
@@ -15,6 +18,7 @@ from asgi_resilience.metric_sink import NULL
 from asgi_resilience.telemetry import application, instruments
 from asgi_resilience.telemetry.instruments import Counter, Gauge, Histogram, HitRate, Timer
 from asgi_resilience.telemetry.process_sink import set_process_sink
+from asgi_resilience.telemetry.tag_sets import TagSets
 from tests.telemetry.kept_numbers import KeptNumbers
 
 
@@ -207,6 +211,38 @@ def test_a_hit_rate_is_that_of_the_last_lookups(sink):
     for found in (True, False, True, True, True, True):
         (cache.hit if found else cache.miss)()
     assert [value for _, _, value, _ in sink.all] == [1, 1 / 2, 2 / 3, 3 / 4, 3 / 4, 1]
+
+
+def test_lookups_of_many_threads(sink):
+    """Whichever threads look up at the same time, the rate stays that of the last lookups."""
+    cache = HitRate("orders.found", window=10, sink=sink)
+
+    def look_up():
+        for _ in range(2000):
+            cache.hit()
+            cache.miss()
+
+    threads = [threading.Thread(target=look_up) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert cache._hits == sum(cache._last)
+    for _ in range(10):
+        cache.hit()
+    assert sink.all[-1][2] == 1
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b"]), st.one_of(st.text(), st.none(), st.integers(), st.binary()))
+)
+def test_any_value_is_a_tag(values):
+    """Whatever a value is, its tag is one that every line format takes, and equal values give equal tags."""
+    tag_sets = TagSets("orders.placed", ("a", "b"), 10)
+    tags = tag_sets.of(values)
+    assert all(re.fullmatch(r"[ab]:[A-Za-z0-9_\-:/.]{1,100}", tag) for tag in tags)
+    assert [tag[0] for tag in tags] == [key for key in "ab" if values.get(key) is not None]
+    assert tag_sets.of(dict(reversed(values.items()))) == tags
 
 
 def test_a_block_takes_milliseconds(sink, clock):

@@ -88,7 +88,7 @@ def test_proc_and_psutil_agree():
     assert mine.rss() == pytest.approx(theirs.rss(), rel=0.05)
     assert mine.open_files() == theirs.open_files() - 1  # psutil counts the directory that it reads
     assert mine.memory_usage() == pytest.approx(theirs.memory_usage(), abs=0.05)
-    assert mine.network_bytes() == pytest.approx(theirs.network_bytes(), rel=0.05)
+    assert mine.network_bytes() == pytest.approx(theirs.network_bytes(), rel=0.05, abs=1e6)
     for ours, others in zip(mine.cpu_times(), theirs.cpu_times(), strict=True):
         assert ours == pytest.approx(others, rel=0.05, abs=1.0)
 
