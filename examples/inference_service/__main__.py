@@ -1,4 +1,4 @@
-"""Everything on this machine: `python -m examples.inference_service [--port 8080] [--agent HOST]`."""
+"""Everything on this machine: `python -m examples.inference_service [--port 8080] [--agent HOST[:PORT]]`."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ def main() -> int:
     """Start it, tell where it is, and wait."""
     parser = argparse.ArgumentParser(prog="python -m examples.inference_service", description=__doc__)
     parser.add_argument("--port", type=int, default=8080, help="of the service (default: 8080; 0: any)")
-    parser.add_argument("--agent", metavar="HOST", help="a Datadog Agent: traces and metrics go there")
+    parser.add_argument("--agent", metavar="HOST[:PORT]", help="a Datadog Agent: traces and metrics go there")
     arguments = parser.parse_args()
     stop_at_sigterm()
     with suppress(KeyboardInterrupt), running(Options(port=arguments.port, agent=arguments.agent)) as system:

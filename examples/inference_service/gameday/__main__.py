@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--svg", type=Path, help="where to draw the timeline")
     parser.add_argument("--report", type=Path, help="where to write the report (Markdown)")
     parser.add_argument("--log", type=Path, help="where to keep the log of the service")
-    parser.add_argument("--agent", metavar="HOST", help="a Datadog Agent: traces and metrics go there")
+    parser.add_argument("--agent", metavar="HOST[:PORT]", help="a Datadog Agent: traces and metrics go there")
     arguments = parser.parse_args()
     stop_at_sigterm()
     limits = REHEARSAL if arguments.rehearsal else Limits()

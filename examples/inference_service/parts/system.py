@@ -43,7 +43,7 @@ class Options:
 
     Attributes:
         port: Of the service; 0: any.
-        agent: The host of a Datadog Agent; None: no tracing.
+        agent: The host of a Datadog Agent, and its port if it is not 8126; None: no tracing.
         rehearsal: The short timeouts.
         quiet: The service's log does not appear on the terminal: it can be read from `System.service.output`.
     """
@@ -149,8 +149,10 @@ def _service(options: Options, environment: Mapping[str, str]) -> Process:
     command = [sys.executable, "-m", "asgi_resilience", "run", "--factory", "--port", str(port)]
     environment = {"DD_SERVICE": "inference-service", "DD_VERSION": "v1.2.3", **environment}
     if options.agent is not None:
-        command = ["ddtrace-run", *command]
-        environment["DD_AGENT_HOST"] = options.agent
+        host, _, agent_port = options.agent.partition(":")
+        command = [str(Path(sys.executable).with_name("ddtrace-run")), *command]
+        environment["DD_AGENT_HOST"] = host
+        environment["DD_TRACE_AGENT_PORT"] = agent_port or "8126"
     if options.rehearsal:
         environment["REHEARSAL"] = "1"
     target = "examples.inference_service.app:create"
