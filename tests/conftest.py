@@ -56,6 +56,7 @@ def own_metrics() -> Iterator[None]:
     set_process_sink(sink)
     mine = set_pipeline(pipeline)
     if mine is not None:
+        mine.measure_runtime(None)
         mine.close()
 
 
