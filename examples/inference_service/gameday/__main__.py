@@ -1,6 +1,6 @@
 """The game day: `python -m examples.inference_service.gameday [--rehearsal] [--svg FILE] [--report FILE]`.
 
-Exit code 1 when a promise was broken.
+Exit code 1 when a promise was broken, 2 when there is something that must not be.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from examples.inference_service.gameday.board import board
 from examples.inference_service.gameday.budgets import Budgets
 from examples.inference_service.gameday.ledger import Ledger
 from examples.inference_service.gameday.report import report
-from examples.inference_service.gameday.story import STORY
+from examples.inference_service.gameday.story import BROKEN, STORY
 from examples.inference_service.gameday.timeline import timeline
 from examples.inference_service.gameday.traffic import Traffic
 from examples.inference_service.gameday.verdict import violations
@@ -42,6 +42,11 @@ def main() -> int:
     budgets, console = Budgets(), Console()
     options = Options(agent=arguments.agent, rehearsal=arguments.rehearsal, quiet=True)
     with running(options) as system:
+        if elsewhere := BROKEN.difference(system.parts):
+            console.print(
+                f"A game day breaks {', '.join(sorted(elsewhere))}: not where it is somebody else's."
+            )
+            return 2
         assert system.service.output is not None
         ledger = Ledger()
         log = ledger.read_log(system.service.output, arguments.log)

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
 from examples.inference_service.parts.system import System
 
-__all__ = ("STORY", "Chapter")
+__all__ = ("BROKEN", "STORY", "Chapter")
+
+BROKEN: Final = frozenset(("redis", "provider", "model", "postgres"))
+"""The parts that the story breaks."""
 
 
 @dataclass(frozen=True, slots=True)
