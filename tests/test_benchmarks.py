@@ -13,7 +13,7 @@ import pytest
 from asgi_resilience import stack
 from asgi_resilience.telemetry.pipeline import Pipeline
 from asgi_resilience.testing import captured_logs
-from benchmarks import assembly, budgets, callgrind, chart, instructions, load, pages, server
+from benchmarks import assembly, budgets, callgrind, chart, instructions, load, memory, pages, server
 from benchmarks.answer import Answer, Curve, Table, spell
 from benchmarks.command import QUESTIONS, main
 from benchmarks.costs import BARE, UNIT, Costs
@@ -144,6 +144,15 @@ def test_instructions_are_counted():
     assert 1000 < costs.unit < 20_000
 
 
+def test_counts_are_those_between_marks(tmp_path):
+    """What one part of the work costs is the longer stretch less the shorter one."""
+    for number, total in ((1, "9 9"), (2, "100 5"), (3, "180 12")):
+        (tmp_path / f"out.{number}").write_text(
+            f"events: Ir I1mr\n1 2 3\ntotals: {total}\n", encoding="utf-8"
+        )
+    assert callgrind.between(str(tmp_path)) == {"Ir": 80, "I1mr": 7}
+
+
 def test_wrk_is_understood():
     """Throughput, latencies and errors are read from what wrk says."""
     said = """Running 1s test @ http://127.0.0.1:1/
@@ -166,6 +175,7 @@ def test_wrk_is_understood():
 def test_our_own_load_is_as_good():
     """Where wrk is missing, the generator of our own asks the same server and counts its answers."""
     with server.Served("bare") as served:
+        load.exactly(served.port, 4, 8)
         found = load.own(served.port, 4, 0.2)
         assert served.cpu() > 0
     assert found.errors == 0
@@ -182,7 +192,7 @@ def test_every_question_is_asked():
         r"^\| `(\w+)` \|", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert listed == list(QUESTIONS)
-    for name in QUESTIONS:
+    for name in QUESTIONS.values():
         module = import_module(f"benchmarks.{name}")
         assert module.QUESTION.endswith("?")
         assert module.steps(Effort.of(quick=True)) > 0
@@ -214,11 +224,18 @@ def test_recorded_answers_keep_to_the_budgets():
 
 @pytest.mark.parametrize(
     "limits",
-    [{}, {"most": 1, "least": 1}, {"most": 1, "reason": ""}, {"most": 1, "on_breach": "shrug"}],
-    ids=["no limit", "two limits", "no reason", "unknown breach"],
+    [
+        {},
+        {"most": 1, "least": 1},
+        {"most": 1, "reason": ""},
+        {"most": 1, "on_breach": "shrug"},
+        {"most": 1, "goal": 1},
+        {"most": 1, "title": "t"},
+    ],
+    ids=["no limit", "two limits", "no reason", "unknown breach", "goal without title", "title without goal"],
 )
 def test_budgets_are_complete(limits):
-    """A budget has one limit, a reason, and a consequence."""
+    """A budget has one limit, a reason, and a consequence; a goal has a title."""
     with pytest.raises(ValueError, match=r"^q\.f: "):
         budgets.Budget("q.f", **{"reason": "why", "on_breach": "fail", **limits})
 
@@ -230,6 +247,46 @@ def test_a_budget_is_judged():
     assert [most.holds(value) for value in (1, 2, 3)] == [True, True, False]
     assert [least.holds(value) for value in (1, 2, 3)] == [False, True, True]
     assert [budgets.Verdict(each, value).fails for each, value in ((most, 3), (least, 1))] == [True, False]
+
+
+def test_a_goal_is_reached_or_not():
+    """A goal lies in the direction of the limit; without one there is nothing to reach."""
+    most = budgets.Budget("q.f", reason="why", on_breach="warn", most=4, goal=2, title="less")
+    least = budgets.Budget("q.f", reason="why", on_breach="warn", least=1, goal=2, title="more")
+    none = budgets.Budget("q.f", reason="why", on_breach="warn", most=4)
+    assert [most.reaches(value) for value in (1, 2, 3)] == [True, True, False]
+    assert [least.reaches(value) for value in (1, 2, 3)] == [False, True, True]
+    assert none.reaches(5)
+
+
+def test_a_question_that_fails_takes_no_other_with_it(monkeypatch, capsys, tmp_path):
+    """The others are answered and written, and the exit status says that one is missing."""
+    asked: list[Effort] = []
+
+    def answer(effort: Effort, progress: Any) -> Answer:
+        asked.append(effort)
+        progress()
+        return Answer("memory", "How much?", figures={"optional_modules": 0.0})
+
+    def fail(*_: Any) -> Answer:
+        raise RuntimeError("no load generator")
+
+    monkeypatch.setattr(server, "answer", fail)
+    monkeypatch.setattr(memory, "answer", answer)
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    monkeypatch.setattr(pages, "PAGES", ())
+    monkeypatch.setattr("sys.argv", ["benchmarks", "server", "memory", "--save", "--rounds", "5"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "no load generator" in said
+    assert "holds memory.optional_modules" in said
+    assert "without an answer: server" in said
+    assert [each.rounds for each in asked] == [5]
+    written = json.loads((tmp_path / "memory.json").read_text(encoding="utf-8"))
+    assert (written["question"], written["rounds"], written["quick"]) == ("How much?", 5, False)
+    assert written["machine"]["packages"].keys() >= {"starlette", "orjson"}
 
 
 def test_bars_are_drawn():
@@ -253,7 +310,16 @@ def test_curves_are_drawn():
 
 
 @pytest.mark.parametrize(
-    ("number", "told"), [(None, "–"), (0.123, "0.12"), (9.876, "9.88"), (23.45, "23.4"), (12_345.6, "12,346")]
+    ("number", "told"),
+    [
+        (None, "–"),
+        (0.0, "0.00"),
+        (0.0123, "0.012"),
+        (0.123, "0.12"),
+        (9.876, "9.88"),
+        (23.45, "23.4"),
+        (12_345.6, "12,346"),
+    ],
 )
 def test_numbers_have_the_digits_they_deserve(number, told):
     """Three or so; a number that could not be had is a dash."""
@@ -279,6 +345,36 @@ def test_an_answer_is_told_between_the_marks(tmp_path, monkeypatch):
     assert "CPython on chip, today. Noted." in told
     assert told.endswith("<!-- end of benchmark -->\nafter\n")
     assert "old" not in told
+
+
+def test_figures_and_goals_are_told(tmp_path, monkeypatch):
+    """A figure in the text and the table of goals come from the record; what is not on record stays."""
+    goal = budgets.Budget("layers.stack", reason="why", on_breach="warn", most=40, goal=12, title="the stack")
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    monkeypatch.setattr(pages, "BUDGETS", (goal,))
+    page = (
+        "costs <!-- figure: layers.stack -->1<!-- -->, not <!-- figure: layers.other -->2<!-- -->\n"
+        "<!-- benchmark: goals -->\n<!-- end of benchmark -->\n"
+    )
+    assert pages.fill(page) == page
+    answer = {"figures": {"stack": 36.81}}
+    (tmp_path / "layers.json").write_text(json.dumps(answer), encoding="utf-8")
+    told = pages.fill(page)
+    assert (
+        "costs <!-- figure: layers.stack -->36.8<!-- -->, not <!-- figure: layers.other -->2<!-- -->" in told
+    )
+    assert "| the stack | ≤ 12.0 | 36.8 | **no** |" in told
+
+
+def test_figures_in_pages_are_on_record():
+    """A figure that a page names exists, once its question has a record."""
+    recorded = {path.stem: json.loads(path.read_text(encoding="utf-8"))["figures"] for path in RESULTS}
+    for page in pages.PAGES:
+        for question, figure in re.findall(
+            r"<!-- figure: (\w+)\.([\w.]+) -->", page.read_text(encoding="utf-8")
+        ):
+            assert question in QUESTIONS
+            assert figure in recorded.get(question, {figure})
 
 
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
