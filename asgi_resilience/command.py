@@ -23,6 +23,7 @@ from asgi_resilience.logs.setup import configure_logging
 from asgi_resilience.logs.sink import flush_all
 from asgi_resilience.settings import Settings
 from asgi_resilience.stack import is_wrapped, wrap
+from asgi_resilience.telemetry.pipeline import pipeline
 
 if TYPE_CHECKING:
     import click
@@ -141,11 +142,12 @@ def _serve(*, app: str, factory: bool, **options: Any) -> None:
 
 
 def _flush_at_sigterm() -> None:
-    """Have the process end by SIGTERM as it would, with all lines written: uvicorn raises it again when it has shut down."""
+    """Have the process end by SIGTERM as it would, with all lines and metrics out: uvicorn raises it again at its end."""
     before = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, _: object) -> None:
         flush_all()
+        pipeline().close()
         signal.signal(number, before or signal.SIG_DFL)
         signal.raise_signal(number)
 

@@ -202,3 +202,6 @@ def test_what_it_measures_of_the_process_can_be_stopped():
     assert len(mine.periodic._duties) == alone + 1
     mine.measure_runtime(None)
     assert len(mine.periodic._duties) == alone
+    mine.measure_runtime(5.0)
+    assert len(mine.periodic._duties) == alone + 1
+    mine.measure_runtime(None)
