@@ -6,6 +6,8 @@ trace goes on that the caller names in `traceparent` or `x-datadog-trace-id`, or
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
+from sys import modules
 from typing import Final
 
 import anyio
@@ -27,14 +29,14 @@ from asgi_resilience.telemetry.keep import KeepRule, KeepRules
 from asgi_resilience.telemetry.request_span import RequestSpan, RequestSpans
 from asgi_resilience.telemetry.tracing import Tracing, find_tracing, require_tracing
 from asgi_resilience.trace_headers import TRACE_HEADERS, hide_trace, read_trace
-from asgi_resilience.trace_ids import random_bits
+from asgi_resilience.trace_ids import new_digits
+from asgi_resilience.trace_ids import random_bits as _random_bits
 from asgi_resilience.traceparent import Trace
 
 __all__ = ("TraceContextMiddleware",)
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-_BITS: Final = 128 + 64  # of a trace id and a span id
-_DIGITS: Final = "%048x"
+_TRACER: Final = "ddtrace.trace"
 _KEPT: Final = 2  # Datadog's USER_KEEP
 _LONGEST_FLUSH: Final = 5.0
 """Seconds that a shutdown waits for the tracer."""
@@ -85,7 +87,7 @@ class TraceContextMiddleware(Observer):
         ddtrace: bool | None = None,
         open_span: bool = True,
         errors: ErrorRenderer | None = None,
-        random_bits: Callable[[int], int] = random_bits,
+        random_bits: Callable[[int], int] = _random_bits,
     ) -> None:
         if response_header is not None and not _HEADER_NAME.fullmatch(response_header):
             raise ValueError(
@@ -99,65 +101,62 @@ class TraceContextMiddleware(Observer):
         self._route_resolver = route_resolver
         rules = KeepRules(keep)
         self._keep = rules or None
-        self._random_bits = random_bits
+        self._new_digits = new_digits if random_bits is _random_bits else partial(new_digits, random_bits)
         self._errors = errors
-        self._look_for_tracer = ddtrace is None
+        self._looks = ddtrace is None
         self._tracing: Tracing | None = None
+        self._does_more = not (
+            trust is True and response_header is None and route_resolver is None and self._keep is None
+        )
         self._opening: ASGIApp | None = None
         self._opens = open_span
         watch(*TRACE_HEADERS, *rules.header_names)
         if ddtrace:
             self._use(require_tracing())
-        elif self._look_for_tracer:
+        elif ddtrace is None:
             self._find()
 
     def begin(self, record: RequestContext, scope: Scope) -> ASGIApp:
         """Give a request its ids, and its span what is known so far."""
         if record.trace_id is not None:  # a layer of this kind stands further out
             return self.app
-        tracing = self._tracing or (self._find() if self._look_for_tracer else None)
+        if self._looks and _TRACER in modules:
+            self._find()
+        digits = self._new_digits()
+        record.trace_id, record.span_id = digits[:32], digits[32:]
         record.log_tags = self._tags
+        headers = watched(record, scope)
+        return self._continue(record, scope, headers) if headers or self._does_more else self.app
+
+    def _continue(self, record: RequestContext, scope: Scope, headers: list[tuple[bytes, bytes]]) -> ASGIApp:
+        """All that most requests without a tracer have no need of."""
         if self._route_resolver is not None:
             self._resolve(record)
             record.on_start.append(self._resolve)
-        headers = watched(record, scope)
-        told = read_trace(headers) if headers else None
+        told = read_trace(headers)
         believed = self._trusts_all or self._trusted.trusts(peer(scope))
         if not believed:
             hide_trace(scope)
+            told = None if told is None else Trace(told.parent)  # for a link to it
         kept = self._keep is not None and self._keep.match(scope, headers if believed else ())
-        if tracing is None:
-            self._identify(record, told if believed else None)
-            if kept:
-                record.trace = record.trace or Trace()
-                record.trace.priority = _KEPT
-            app = self.app
-        else:
-            record.trace = trace = RequestSpan(tracing, None if self._errors is None else self._answer)
+        if believed and told is not None and told.parent is not None:
+            record.trace = told
+            record.trace_id = told.parent.trace_id
+        app = self.app
+        if self._tracing is not None:
+            trace = RequestSpan(self._tracing, told, None if self._errors is None else self._answer)
             trace.keep = kept
-            if told is not None:
-                trace.parent = told.parent
-            app = self._join(tracing, trace, scope, record, told if believed else None)
+            app = self._join(self._tracing, trace, record, scope)
+        elif kept:
+            record.trace = record.trace or Trace()
+            record.trace.priority = _KEPT
         if self._response_header is not None:
             record.on_start.append(self._tell_client)
         return app
 
-    def _identify(self, record: RequestContext, told: Trace | None) -> None:
-        # No id is 0 by chance, nor is the upper half of a trace id: that happens once in 10¹⁹.
-        digits = _DIGITS % self._random_bits(_BITS)
-        record.trace_id = digits[:32] if told is None or told.parent is None else told.parent.trace_id
-        record.span_id = digits[32:]
-        record.trace = told
-
-    def _join(
-        self,
-        tracing: Tracing,
-        trace: RequestSpan,
-        scope: Scope,
-        record: RequestContext,
-        told: Trace | None,
-    ) -> ASGIApp:
+    def _join(self, tracing: Tracing, trace: RequestSpan, record: RequestContext, scope: Scope) -> ASGIApp:
         """Take the ids of the span that is there, or have one opened; until it is, the ids are our own."""
+        record.trace = trace
         record.traced = False
         record.on_start.append(trace.on_start)
         record.on_end.append(trace.on_end)
@@ -166,10 +165,6 @@ class TraceContextMiddleware(Observer):
             trace.around = True
             trace.adopt(record, span)
             return self.app
-        self._identify(record, told)
-        record.trace = trace
-        if told is not None:
-            trace.tracestate, trace.priority, trace.tags = told.tracestate, told.priority, told.tags
         if not self._opens or not tracing.enabled:
             return self.app
         opening = self._opening
@@ -187,14 +182,15 @@ class TraceContextMiddleware(Observer):
         if isinstance(record.trace, RequestSpan) and record.trace.inner:
             self._opens = False
 
-    def _find(self) -> Tracing | None:
+    def _find(self) -> None:
         tracing = find_tracing()
         if tracing is not None:
             self._use(tracing)
-        return tracing
 
     def _use(self, tracing: Tracing) -> None:
         self._tracing = tracing
+        self._looks = False
+        self._does_more = True
         self._tags = {name: value or self._tags[name] for name, value in tracing.tags.items()}
         tracing.listen(RequestSpans())
         if self._opens:
@@ -232,7 +228,9 @@ class TraceContextMiddleware(Observer):
 
     async def _flush(self) -> None:
         """Send the last traces: a worker may be ended right after its lifespan, before ddtrace does so by itself."""
-        tracing = self._tracing or (find_tracing() if self._look_for_tracer else None)
+        if self._looks:
+            self._find()
+        tracing = self._tracing
         if tracing is not None:
             try:
                 with anyio.move_on_after(_LONGEST_FLUSH):

@@ -32,13 +32,17 @@ class RequestSpan(Trace):
 
     Args:
         tracing: The tracer.
+        told: What the request's headers tell.
         answer: See `Answer`; None where no envelope stands around the span.
     """
 
     __slots__ = ("_answer", "_tracing", "around", "inner", "place")
 
-    def __init__(self, tracing: Tracing, answer: Answer | None) -> None:
-        super().__init__()
+    def __init__(self, tracing: Tracing, told: Trace | None, answer: Answer | None) -> None:
+        if told is None:
+            super().__init__()
+        else:
+            super().__init__(told.parent, told.tracestate, told.priority, told.tags)
         self._tracing = tracing
         self._answer = answer
         self.around = False

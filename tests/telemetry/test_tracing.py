@@ -383,6 +383,7 @@ async def app(scope, receive, send):
     await send({{"type": "http.response.start", "status": 200, "headers": []}})
     await send({{"type": "http.response.body"}})
 layer = TraceContextMiddleware(app, {options})
+{between}
 anyio.run(asgi_request, layer)
 print("ddtrace.trace" in sys.modules, layer._tracing is not None)
 """
@@ -390,18 +391,19 @@ print("ddtrace.trace" in sys.modules, layer._tracing is not None)
 
 @needs_ddtrace
 @pytest.mark.parametrize(
-    ("options", "before", "expected"),
+    ("options", "before", "between", "expected"),
     [
-        ("", "", "False False"),
-        ("ddtrace=False", "", "False False"),
-        ("ddtrace=True", "", "True True"),
-        ("", "import ddtrace", "True True"),
-        ("ddtrace=False", "import ddtrace", "True False"),
+        ("", "", "", "False False"),
+        ("ddtrace=False", "", "", "False False"),
+        ("ddtrace=True", "", "", "True True"),
+        ("", "import ddtrace", "", "True True"),
+        ("", "", "import ddtrace", "True True"),
+        ("ddtrace=False", "import ddtrace", "", "True False"),
     ],
 )
-def test_ddtrace_is_loaded_by_the_user_alone(options, before, expected):
+def test_ddtrace_is_loaded_by_the_user_alone(options, before, between, expected):
     """Nothing of ours loads ddtrace, though it is installed, unless it is asked to."""
-    assert run("-c", PROGRAM.format(options=options, before=before)).strip() == expected
+    assert run("-c", PROGRAM.format(options=options, before=before, between=between)).strip() == expected
 
 
 def test_a_missing_ddtrace_is_named_with_its_remedy(monkeypatch):
