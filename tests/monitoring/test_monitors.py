@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -253,6 +254,14 @@ def test_alerts_group_and_end_by_themselves(rule):
         assert (options["notify_no_data"], options["no_data_timeframe"]) == (True, rule.missing_after)
         assert "no data" in options["renotify_statuses"]
         assert "{{#is_no_data}}" in monitors(CONFIG)[rule.key]["message"]
+
+
+def test_the_reference_has_the_table():
+    """The page of the reference names every monitor with its severity, and none that is not there."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| .+ \| (critical|high|medium|low) \| .+ \|$", page, re.MULTILINE)
+    assert rows == [(rule.key, rule.severity.label) for rule in rules(CONFIG)]
+    assert f"{len(rows)} monitors" in page
 
 
 def test_only_outages_alert_without_data():
