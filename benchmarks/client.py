@@ -2,7 +2,7 @@
 
 The unit is the plain `await` of the same function: every number is what a subject costs on top of that. All subjects take
 turns within each round, and a ratio is that of two costs of the same round, so a neighbour who takes the processor away
-moves both. The median over the rounds is told.
+moves both. The median over the rounds is told. Times are CPU times.
 """
 
 import asyncio
@@ -15,14 +15,16 @@ import tracemalloc
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from statistics import median
-from time import perf_counter_ns
+from time import process_time_ns
 from typing import Any
 
 import aiobreaker
 import backoff
 
-from asgi_resilience.client import CircuitOpen, Dependency
+from asgi_resilience.client import CircuitOpen, Dependency, set_metric_sink
 from asgi_resilience.context import RequestContext, request_scope
+from asgi_resilience.metric_sink import NULL, MetricSink
+from asgi_resilience.telemetry.pipeline import Pipeline
 from benchmarks.answer import Answer, Table
 from benchmarks.timing import Effort, quartiles
 
@@ -32,8 +34,9 @@ QUESTION = "What does an outbound call cost on top of a plain await?"
 Subject = Callable[[], Awaitable[Any]]
 
 PLAIN, OURS, STOCK, TENACITY = "plain await", "Dependency.call", "aiobreaker", "tenacity"
-IN_REQUEST = "Dependency.call in a request"
+IN_REQUEST, MEASURED = "Dependency.call in a request", "Dependency.call, with metrics"
 REJECTED, STOCK_REJECTED = "rejected by us", "rejected by aiobreaker"
+MEASURED_REJECTED = "rejected by us, with metrics"
 PEERS = ("tenacity", "stamina", "purgatory", "nopanic", "interlock")
 CALLS = 10_000
 
@@ -85,6 +88,7 @@ def subjects(found: Answer) -> dict[str, Subject]:
         PLAIN: succeed,
         OURS: _of(dependency),
         IN_REQUEST: _of(dependency),
+        MEASURED: _of(Dependency("measured", timeout=10.0, metrics=Pipeline())),
         "… without retries": _of(Dependency("without-retries", retry=None)),
         "… without a timeout": _of(Dependency("without-a-timeout", timeout=None)),
         "… without a breaker": _of(Dependency("without-a-breaker", breaker=None)),
@@ -103,17 +107,21 @@ def subjects(found: Answer) -> dict[str, Subject]:
 
 def rejected() -> dict[str, Subject]:
     """Calls that an open circuit turns away."""
-    dependency = Dependency("rejecting", retry=None)
     stock = aiobreaker.CircuitBreaker(timeout_duration=timedelta(days=1))
-    assert dependency.breaker is not None
-    dependency.breaker.force_open()
     stock.open()
 
-    async def ours() -> None:
-        try:
-            await dependency.call(succeed)
-        except CircuitOpen:
-            return
+    def ours(sink: MetricSink) -> Subject:
+        dependency = Dependency("rejecting", retry=None, metrics=sink)
+        assert dependency.breaker is not None
+        dependency.breaker.force_open()
+
+        async def call() -> None:
+            try:
+                await dependency.call(succeed)
+            except CircuitOpen:
+                return
+
+        return call
 
     async def theirs() -> None:
         try:
@@ -121,7 +129,12 @@ def rejected() -> dict[str, Subject]:
         except aiobreaker.CircuitBreakerError:
             return
 
-    return {PLAIN: succeed, REJECTED: ours, STOCK_REJECTED: theirs}
+    return {
+        PLAIN: succeed,
+        REJECTED: ours(NULL),
+        MEASURED_REJECTED: ours(Pipeline()),
+        STOCK_REJECTED: theirs,
+    }
 
 
 def _of(dependency: Dependency) -> Subject:
@@ -145,10 +158,10 @@ def measure(
         subject, count = named[name], effort.requests
         with request_scope(request if name == IN_REQUEST else None):
             gc.collect()  # everybody starts with the same heap
-            began = perf_counter_ns()
+            began = process_time_ns()
             for _ in range(count):
                 await subject()
-            return (perf_counter_ns() - began) / count
+            return (process_time_ns() - began) / count
 
     async def run() -> None:
         order = list(named)
@@ -237,6 +250,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     logging.getLogger("asgi_resilience.client").setLevel(
         logging.CRITICAL
     )  # of the events, none is the subject here
+    set_metric_sink(NULL)  # as the others measure nothing; what it costs has a row of its own
     found = Answer("client", QUESTION, packages=("aiobreaker", "backoff", *PEERS))
     named = subjects(found)
     success = measure(named, effort, progress)
@@ -247,7 +261,7 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
         table.rows[name] = [cost(success, name) / 1000, *compared]
     found.tables.append(table)
     table = Table("A call that an open circuit rejects", ["µs on top", "× aiobreaker"])
-    for name in (REJECTED, STOCK_REJECTED):
+    for name in (REJECTED, MEASURED_REJECTED, STOCK_REJECTED):
         table.rows[name] = [cost(failing, name) / 1000, ratio(failing, name, STOCK_REJECTED)]
     found.tables.append(table)
     found.picture = Table(
@@ -268,6 +282,8 @@ def answer(effort: Effort, progress: Callable[[], None] = lambda: None) -> Answe
     found.tables.append(table)
     found.figures["of_aiobreaker"] = ratio(success, OURS, STOCK)
     found.figures["of_aiobreaker.in_request"] = ratio(success, IN_REQUEST, STOCK)
+    found.figures["of_aiobreaker.with_metrics"] = ratio(success, MEASURED, STOCK)
+    found.figures["rejected.of_aiobreaker.with_metrics"] = ratio(failing, MEASURED_REJECTED, STOCK_REJECTED)
     if TENACITY in named:
         found.figures["of_tenacity"] = ratio(success, OURS, TENACITY)
     found.figures["rejected.of_aiobreaker"] = ratio(failing, REJECTED, STOCK_REJECTED)
