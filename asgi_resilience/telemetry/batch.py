@@ -38,6 +38,8 @@ class Exporter(Protocol):
     def export(self, batch: Batch, /) -> None:
         """Take one batch. One call at a time, as a rule on the event loop between requests, so it must not block.
 
-        What it raises is counted and reported once, and keeps no other exporter from its batch.
+        What it raises is counted and reported once, and keeps no other exporter from its batch. One that has something
+        to write at the end has a method `finish()`, too: the pipeline calls it in a thread when the application has shut
+        down, which may not be the end of the process.
         """
         ...

@@ -2,15 +2,19 @@
 
 import atexit
 import os
+import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Final, Literal
 
 from asgi_resilience.context import report_failure
 from asgi_resilience.slo.state_file import StateFile
 
 __all__ = ("BudgetState", "Loaded")
+
+_PATIENCE: Final = 2.0  # seconds; a disk that hangs must not hold up a shutdown for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,18 @@ class BudgetState:
     Args:
         path: Of the file.
         states: Gives what is to be saved.
+        catch_up: Called when the process ends while nobody has asked yet for what was read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], states: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        states: Callable[[], Mapping[str, Any]],
+        catch_up: Callable[[], object],
+    ) -> None:
         self._file = StateFile(path)
         self._states = states
+        self._catch_up = catch_up
         self._phase: Literal["new", "running", "ending", "closed"] = "new"
         self._process = 0
         self._executor = ThreadPoolExecutor(1, "asgi-resilience-slo")  # its thread starts with the first task
@@ -47,13 +58,14 @@ class BudgetState:
         self._writing: Future[None] | None = None
         self._usable = True
         self._saved = -1
+        self._one_by_one = Lock()
 
     def load(self) -> Loaded | None:
         """What stood in the file, exactly once; None while it is being read, and ever after."""
         if self._phase == "new":
             self._phase = "running"
             self._process = os.getpid()
-            atexit.register(self.end)
+            _at_end(self.end)
             try:
                 self._reading = self._executor.submit(self._read)
             except RuntimeError:  # the process ends: no thread starts any more, and nobody minds to wait
@@ -85,12 +97,23 @@ class BudgetState:
             self._saved = minute
             self._writing = self._executor.submit(self._write, self._states())
 
+    def finish(self) -> None:
+        """Write the file now: the process may not come back from its shutdown. It blocks."""
+        if self._phase == "running" and self._is_own():
+            wait([task for task in (self._reading, self._writing) if task is not None], _PATIENCE)
+            if self._reading is not None:
+                self._catch_up()
+            if self._reading is None and self._usable:
+                self._write(self._states())
+
     def end(self) -> None:
         """Write the file, and from now on with every `save`: the last flush may be still to come. It blocks."""
         if self._phase == "running" and self._is_own():
             self._phase = "ending"
             self._executor.shutdown()
-            if self._reading is None and self._usable:
+            if self._reading is not None:
+                self._catch_up()
+            elif self._usable:
                 self._write(self._states())
 
     def close(self) -> None:
@@ -98,7 +121,6 @@ class BudgetState:
         self.end()
         if self._phase == "ending":
             self._phase = "closed"
-            self._reading = None
             atexit.unregister(self.end)
             self._file.close()
 
@@ -115,7 +137,18 @@ class BudgetState:
             return Loaded(problem=str(error))
 
     def _write(self, states: Mapping[str, Any]) -> None:
-        try:
-            self._file.save(states)
-        except OSError as error:
-            report_failure(self._file, error)
+        with self._one_by_one:
+            try:
+                self._file.save(states)
+            except OSError as error:
+                report_failure(self._file, error)
+
+
+def _at_end(end: Callable[[], object]) -> None:
+    """Children of `multiprocessing`, such as uvicorn's workers, end without `atexit`; they have a register of their own."""
+    atexit.register(end)
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is there already
+
+        Finalize(None, end, exitpriority=0)

@@ -8,6 +8,7 @@ Batch ──▶ requests and failures of each objective ──▶ ErrorBudget �
 import os
 import time
 from collections.abc import Callable, Iterable
+from threading import RLock
 from typing import Any, Final
 
 from asgi_resilience import metric_names as names
@@ -68,38 +69,53 @@ class ErrorBudgets:
         self._gauges = [_Gauges(budget, sink) for budget in self.budgets.values()]
         self._listeners = tuple(listeners)
         self._count = Counter(self.slos)
-        self._state = None if self.state_file is None else BudgetState(self.state_file, self._states)
+        self._state = (
+            None if self.state_file is None else BudgetState(self.state_file, self._states, self._catch_up)
+        )
         self._waiting: list[tuple[float, dict[str, Counts]]] = []
+        self._lock = RLock()  # at the end, `finish` catches up in another thread
 
     def export(self, batch: Batch, /) -> None:
         """Count a batch."""
         # An interval may begin in one minute and end in the next: most of it lies where its middle does.
-        self._waiting.append((batch.at - batch.seconds / 2, self._count(batch)))
-        state = self._state
-        if state is not None:
-            loaded = state.load()
-            if loaded is not None:
-                self._restore(loaded)
-            elif state.loading:
-                return
-        at = 0.0
-        for at, counted in self._waiting:
-            for name, budget in self.budgets.items():
-                self._tell(budget.record(*counted.get(name, _NOTHING), at=at))
-        self._waiting.clear()
-        if state is not None:
-            state.save(at)
-        for gauges in self._gauges:
-            gauges.set()
+        counted = batch.at - batch.seconds / 2, self._count(batch)
+        with self._lock:
+            self._waiting.append(counted)
+            self._catch_up()
 
     def report(self) -> dict[str, Any]:
         """Every budget as of the last full minute, in plain JSON: for a page of status."""
         return {name: status_fields(budget.slo, budget.status) for name, budget in self.budgets.items()}
 
+    def finish(self) -> None:
+        """Write the state file now; the pipeline of the process asks for it when the application has shut down. It blocks."""
+        if self._state is not None:
+            self._state.finish()
+
     def close(self) -> None:
         """Write the state file a last time, and let go of it. It blocks; at exit it happens by itself."""
         if self._state is not None:
             self._state.close()
+
+    def _catch_up(self) -> None:
+        """Record what waits, unless it has to wait for what stood in the file."""
+        with self._lock:
+            state = self._state
+            if state is not None:
+                loaded = state.load()
+                if loaded is not None:
+                    self._restore(loaded)
+                elif state.loading:
+                    return
+            at = 0.0
+            for at, counted in self._waiting:
+                for name, budget in self.budgets.items():
+                    self._tell(budget.record(*counted.get(name, _NOTHING), at=at))
+            self._waiting.clear()
+            if state is not None:
+                state.save(at)
+            for gauges in self._gauges:
+                gauges.set()
 
     def _states(self) -> dict[str, Any]:
         return {name: budget.state() for name, budget in self.budgets.items()}

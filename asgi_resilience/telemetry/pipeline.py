@@ -100,6 +100,10 @@ class Pipeline(Aggregator):
         self.flush()
         if self.agent is not None:
             self.agent.close()
+        for exporter in tuple(self.exporters):
+            finish: Callable[[], object] | None = getattr(exporter, "finish", None)
+            if finish is not None:
+                finish()
 
     async def aclose(self) -> None:
         """The same without blocking the event loop; for the end of the application."""

@@ -14,7 +14,8 @@ import pytest
 from asgi_resilience import context
 from asgi_resilience.slo import SLO, AlertStarted, BudgetReset, BurnAlert, PolicyChanged, StateFile
 from asgi_resilience.telemetry.batch import Batch
-from asgi_resilience.telemetry.error_budgets import ErrorBudgets
+from asgi_resilience.telemetry.error_budgets import ErrorBudgets, keep_error_budgets
+from asgi_resilience.telemetry.pipeline import Pipeline
 
 START = 1_760_000_400.0
 AVAILABILITY = SLO("a", target=0.999)
@@ -407,21 +408,69 @@ if sys.argv[2] == "before":
         assert json.loads(path.read_text())["slos"]["a"]["open"] == [requests, 0.0]
 
 
-def test_nothing_is_written_before_anything_was_read(tmp_path, monkeypatch):
-    """A process that ends before its first batch leaves the file as it is."""
+def test_a_process_that_ends_before_it_has_read_catches_up(tmp_path, monkeypatch):
+    """What it has counted is added to what stands in the file."""
     path = tmp_path / "slo.json"
-    budgets = kept(path)
-    budgets.close()
-    assert list(tmp_path.iterdir()) == []
-    ErrorBudgets([]).close()
-    path.write_text("{}")
+    first = loaded(kept(path))
+    minutes(first, 11, bad=9)
+    first.close()
     slow = threading.Event()
-    monkeypatch.setattr(StateFile, "load", lambda self: slow.wait(10) and {})
+    load = StateFile.load
+    monkeypatch.setattr(StateFile, "load", lambda self: slow.wait(10) and load(self))
     hasty = kept(path)
-    hasty.export(batch(START))  # begins to read
+    minutes(hasty, 2, start=11, bad=9)
     assert hasty._state.loading
     slow.set()
     hasty.close()
     hasty.close()
-    hasty.export(batch(START))  # somebody still does: it counts in memory
-    assert path.read_text() == "{}"
+    state = json.loads(path.read_text())["slos"]["a"]
+    assert (len(state["recent"]), state["open"]) == (12, [9.0, 9.0])
+    minutes(hasty, 1, start=13, bad=9)  # somebody still exports: it counts in memory
+    assert json.loads(path.read_text())["slos"]["a"] == state
+
+
+def test_the_end_of_the_application_writes_the_file(tmp_path):
+    """`Pipeline.close` asks for it, as servers may end the process right after; and the process may go on."""
+    path = tmp_path / "slo.json"
+    pipeline = Pipeline()
+    first = keep_error_budgets(pipeline, [AVAILABILITY], str(path))
+    assert keep_error_budgets(pipeline, [AVAILABILITY], str(path)) is first
+    assert keep_error_budgets(pipeline, [AVAILABILITY], None) is not first
+    for requests in (1, 2):
+        pipeline.increment("api.requests.total")
+        pipeline.close()
+        assert json.loads(path.read_text())["slos"]["a"]["open"] == [requests, 0]
+    first.close()
+    first.finish()
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end_of_the_application(tmp_path, monkeypatch):
+    """After a while it ends without; what was not read is not overwritten."""
+    path = tmp_path / "slo.json"
+    path.write_text("precious")
+    hanging = threading.Event()
+    monkeypatch.setattr(StateFile, "load", lambda self: hanging.wait(10) and {})
+    monkeypatch.setattr("asgi_resilience.telemetry.budget_state._PATIENCE", 0.01)
+    budgets = kept(path)
+    minutes(budgets, 1)
+    budgets.finish()
+    assert path.read_text() == "precious"
+    hanging.set()
+    budgets.close()
+    assert path.read_text() != "precious"
+
+
+def test_a_place_that_can_not_be_used_is_not_written_at_the_end(tmp_path):
+    """Neither by the shutdown nor by the exit."""
+    budgets = loaded(kept(tmp_path / "absent" / "slo.json"))
+    budgets.finish()
+    budgets.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_batch_nothing_is_touched(tmp_path):
+    """A process that ends before its first one leaves the file as it is, and so does one without a file."""
+    for budgets in (kept(tmp_path / "slo.json"), ErrorBudgets([])):
+        budgets.finish()
+        budgets.close()
+    assert list(tmp_path.iterdir()) == []
