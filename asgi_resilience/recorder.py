@@ -43,7 +43,7 @@ from asgi_resilience.context import (
     report_failure,
     status_outcome,
 )
-from asgi_resilience.route import note_route
+from asgi_resilience.route import route_template
 
 __all__ = ("Observer", "ends_response", "observe")
 
@@ -261,9 +261,9 @@ def _finish(record: RequestContext) -> None:
     scope = record.scope
     if record.route is None and scope is not None:  # here, once, and not in each hook that tells of it
         try:
-            note_route(scope, record)
+            record.route = route_template(scope)
         except Exception as error:  # noqa: BLE001 - telemetry may never change a response
-            report_failure(note_route, error)
+            report_failure(route_template, error)
     for hook in record.on_end:
         try:
             hook(record)

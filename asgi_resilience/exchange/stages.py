@@ -11,7 +11,7 @@ This file holds what does not depend on the event loop; `task.py` runs it on asy
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -119,23 +119,25 @@ class Exchange:
             self._body_arrived = True
         return message
 
-    async def send(self, message: Message) -> None:
-        """The server's `send`, with the stages moved along."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """The server's `send`, with the stages moved along; what only passes does so without a coroutine of ours."""
         stage = self._stage
         if stage == STREAMING:
-            if ends_response(message, trailers=self._trailers):
-                self._stage = DONE
-            else:
-                self._silent_since = inf
+            if not ends_response(message, trailers=self._trailers):
+                return self._send_part(message)
+            self._stage = DONE
         elif stage == WAITING:
             if message["type"] == "http.response.start":
-                message = self._start(message)
+                return self._send_part(self._start(message))
         elif stage != DONE:
-            await self._send_late()
-            return
+            return self._send_late()
+        return self._send(message)
+
+    async def _send_part(self, message: Message) -> None:
+        # While the client makes `send` wait, the app is not silent.
+        self._silent_since = inf
         await self._send(message)
-        if self._stage == STREAMING:
-            self._silent_since = self._now()
+        self._silent_since = self._now()
 
     def _start(self, message: Message) -> Message:
         headers: Any = message.get("headers", ())

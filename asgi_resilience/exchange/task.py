@@ -39,7 +39,14 @@ class TaskExchange(Exchange):
         self._now = loop.time
         self._timers = _NO_TIMERS
         others = task.cancelling()
-        self._arm_response(loop)
+        seconds = self._timeouts.response
+        if seconds is None:
+            self._armed_for, self._queue = inf, _NO_QUEUE
+        else:
+            now = loop.time()
+            self._set_deadline(now + seconds)
+            self._armed_for = seconds
+            self._queue = Alarms.of(loop).arm(self, seconds, now)
         try:
             await app(self._scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -63,16 +70,6 @@ class TaskExchange(Exchange):
             raise self._cut_off() from None
         if self._stage == ANSWERED:
             await asyncio.wait((self._answering,))
-
-    def _arm_response(self, loop: asyncio.AbstractEventLoop) -> None:
-        seconds = self._timeouts.response
-        if seconds is None:
-            self._armed_for, self._queue = inf, _NO_QUEUE
-            return
-        now = loop.time()
-        self._set_deadline(now + seconds)
-        self._armed_for = seconds
-        self._queue = Alarms.of(loop).arm(self, seconds, now)
 
     def streams(self) -> None:  # noqa: D102 - as in the base class
         # The alarm of the first stage goes on: when it rings it is soon enough to ask for how long the app was silent.

@@ -80,19 +80,17 @@ class ErrorEnvelopeMiddleware:
         self._reraise = reraise
         self._errors = errors or ErrorRenderer()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(  # noqa: C901 - one picture of all endings
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Pass a request on, and answer for it when that fails."""
         record: RequestContext | None = scope.get(KEY)
         if record is None:
             await observe(self, scope, receive, send)
-        elif record.kind == "http":
-            await self._http(record, scope, receive, send)
-        else:
+            return
+        if record.kind != "http":
             await self._websocket(scope, receive, send)
-
-    async def _http(  # noqa: C901 - one picture of all endings
-        self, record: RequestContext, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+            return
         started = False
         held: PlainError | None = None
 
