@@ -100,7 +100,8 @@ class BudgetState:
     def finish(self) -> None:
         """Write the file now: the process may not come back from its shutdown. It blocks."""
         if self._phase == "running" and self._is_own():
-            wait([task for task in (self._reading, self._writing) if task is not None], _PATIENCE)
+            pending: list[Future[Any]] = [task for task in (self._reading, self._writing) if task is not None]
+            wait(pending, _PATIENCE)
             if self._reading is not None:
                 self._catch_up()
             if self._reading is None and self._usable:
