@@ -57,7 +57,7 @@ class Service:
             self.model = await opened.enter_async_context(Model.open(config.model_url, limits))
             opened.push_async_callback(aclose_all)  # first of all: nobody waits for a retry any more
             yield {
-                "auth": Auth(config.token_secret, self.cache.revoked, limits),
+                "auth": Auth(config.token_secret, self.cache, limits),
                 "predictions": Predictions(
                     database=self.database,
                     cache=self.cache,

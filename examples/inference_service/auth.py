@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +11,12 @@ import orjson
 from starlette.requests import Request
 
 from asgi_resilience import NotAuthenticated, PermissionDenied, current_request
+from examples.inference_service.cache import Cache
 from examples.inference_service.errors import AuthFailed
 from examples.inference_service.limits import Limits
 from examples.inference_service.stage import stage
 from examples.inference_service.tracing import span
+from examples.inference_service.users import ActiveUsers
 
 __all__ = ("Auth", "User", "issue_token")
 
@@ -46,9 +47,10 @@ def issue_token(secret: str, user_id: str, scopes: tuple[str, ...], *, seconds: 
 class Auth:
     """Tells who asks, within the time that is there for it."""
 
-    def __init__(self, secret: str, revoked: Callable[[str], Awaitable[bool]], limits: Limits) -> None:
+    def __init__(self, secret: str, cache: Cache, limits: Limits) -> None:
         self._secret = secret
-        self._revoked = revoked
+        self._revoked = cache.revoked
+        self._users = ActiveUsers(cache)
         self._stage = stage("token-check", seconds=limits.token_check)
 
     async def user(self, request: Request, scope: str) -> User:
@@ -61,6 +63,7 @@ class Auth:
             user = await self._stage.call(self._verify, request.headers.get("authorization", ""))
         if record := current_request():
             record.user_id = user.user_id
+        await self._users.note(user.user_id)
         if scope not in user.scopes:
             raise PermissionDenied(details=f"The token has no scope {scope!r}")
         return user

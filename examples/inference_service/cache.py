@@ -10,6 +10,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from asgi_resilience.client import BreakerPolicy, Call, Dependency
+from asgi_resilience.health_checks import redis_check
 from asgi_resilience.telemetry.application import predictions_cache_hit_rate as hit_rate
 from examples.inference_service.limits import Limits
 
@@ -21,6 +22,7 @@ class Cache:
 
     def __init__(self, redis: Redis, limits: Limits) -> None:
         self._redis = redis
+        self._check = redis_check(redis)
         self.calls = Dependency(
             "redis",
             timeout=limits.redis,
@@ -51,9 +53,27 @@ class Cache:
         """Whether a token was called back. While Redis is down none is: tokens live for an hour at most."""
         return bool(await self.calls.call(self._redis.sismember, "revoked-tokens", token_id))
 
+    async def count_user(self, user_id: str, hour: int) -> tuple[int, int] | None:
+        """Note a user; returns how many there were in the last 24 hours, and in the last 30 days. None without Redis."""
+        found: tuple[int, int] | None = await self.calls.call(self._count_user, user_id, hour)
+        return found
+
+    async def _count_user(self, user_id: str, hour: int) -> tuple[int, int]:
+        day = hour // 24
+        hourly = [f"users:hour:{hour - back}" for back in range(24)]
+        daily = [f"users:day:{day - back}" for back in range(30)]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for key, seconds in ((hourly[0], 25 * 3600), (daily[0], 31 * 86400)):
+                pipeline.pfadd(key, user_id)
+                pipeline.expire(key, seconds)
+            pipeline.pfcount(*hourly)
+            pipeline.pfcount(*daily)
+            *_, last_day, last_month = await pipeline.execute()
+        return last_day, last_month
+
     async def health(self) -> None:
-        """Raise when Redis does not answer; for the health check, so past the circuit breaker."""
-        await self._redis.ping()
+        """Raise when Redis does not answer; past the circuit breaker."""
+        await self._check.check()
 
 
 async def _skip(*_arguments: object, **_options: object) -> None:

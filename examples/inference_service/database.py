@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from asgi_resilience.client import BreakerPolicy, Dependency
+from asgi_resilience.health_checks import postgres_check
 from asgi_resilience.telemetry.application import database_connections_active, database_query_duration
 from examples.inference_service.errors import Refuse
 from examples.inference_service.limits import Limits
@@ -34,6 +35,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool, limits: Limits) -> None:
         self._pool = pool
+        self._check = postgres_check(pool)
         self._acquire = limits.db_acquire
         self.calls = Dependency(
             "postgres",
@@ -74,9 +76,8 @@ class Database:
         await self._transaction.call(self._save, prediction)
 
     async def health(self) -> None:
-        """Raise when the database does not answer; for the health check, so past the circuit breaker."""
-        async with self._pool.acquire(timeout=self._acquire) as connection:
-            await connection.execute("SELECT 1")
+        """Raise when the database does not answer; past the circuit breaker."""
+        await self._check.check()
 
     async def _save(self, prediction: dict[str, Any]) -> None:
         with (

@@ -114,7 +114,7 @@ class Predictions:
             prediction = _prediction(match, model["version"], chances, odds)
             await self._database.save(prediction)
             await self._cache.put(f"prediction:{match['id']}", prediction, seconds=self._fresh)
-        count_prediction(prediction)
+        count_prediction(prediction, league=match["league"])
         if (prediction["expected_value"] or 0.0) > _WORTH_A_TRACE:
             keep_trace()
         logger.info(

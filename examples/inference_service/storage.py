@@ -11,6 +11,7 @@ from aiobotocore.session import get_session
 
 from asgi_resilience.client import BreakerPolicy, Cached, Call, Dependency, Event, FallbackUsed, Previous
 from asgi_resilience.client.fallback import not_a_bug
+from asgi_resilience.health_checks import s3_check
 from examples.inference_service.errors import Refuse
 from examples.inference_service.limits import Limits
 from examples.inference_service.tracing import span
@@ -33,6 +34,7 @@ class Storage:
 
     def __init__(self, s3: Any, versions: tuple[str, ...], limits: Limits) -> None:
         self._s3 = s3
+        self._check = s3_check(s3, BUCKET)
         self._live, *self._older = versions
         self.calls = Dependency(
             "s3",
@@ -66,7 +68,7 @@ class Storage:
 
     async def health(self) -> None:
         """Raise when the bucket can't be reached."""
-        await self._s3.head_bucket(Bucket=BUCKET)
+        await self._check.check()
 
     async def _load(self, name: str, version: str) -> dict[str, Any]:
         found = await self._s3.get_object(Bucket=BUCKET, Key=model_key(name, version))
