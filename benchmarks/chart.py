@@ -1,4 +1,7 @@
-"""Pictures of the answers, as SVG that reads on light and on dark pages: bars of a table, and curves."""
+"""Pictures of the answers, as SVG: bars of a table, and curves.
+
+They bring their own background, light or dark as the system prefers: a page may have been switched to the other one.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -9,16 +12,19 @@ from benchmarks.answer import Curve, spell
 __all__ = ("bars", "curves")
 
 WIDTH = 720
-_LABELS = 230  # pixels for the names on the left of bars
+_LABELS = 250  # pixels for the names on the left of bars
 _BAR, _GAP, _GROUP_GAP = 14, 2, 12
 _TOP = 56
+_EDGE = 16
 _COLOURS = ("#2f7f79", "#c9791f", "#5b6fb5", "#a3485f", "#7a7a3a")
 _STYLE = """
  text { font: 13px system-ui, sans-serif; fill: #24292f }
  .title { font-size: 15px; font-weight: 600 }
  .value, .tick { font-size: 11px; fill: #57606a }
  .axis { stroke: #d0d7de; stroke-width: 1 }
+ .paper { fill: #ffffff }
  @media (prefers-color-scheme: dark) {
+  .paper { fill: #161b22 }
   text { fill: #e6edf3 } .value, .tick { fill: #9da7b1 } .axis { stroke: #3d444d }
  }
 """
@@ -111,6 +117,7 @@ def _text(x: float, y: float, text: str, *, kind: str = "", anchor: str = "start
 def _svg(height: float, title: str, parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img"'
-        f' aria-label="{escape(title)}">\n<style>{_STYLE}</style>\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-_EDGE} {-_EDGE} {WIDTH + 2 * _EDGE}'
+        f' {height + 2 * _EDGE:.0f}" role="img" aria-label="{escape(title)}">\n<style>{_STYLE}</style>\n'
+        f'<rect class="paper" x="{-_EDGE}" y="{-_EDGE}" width="100%" height="100%" rx="8"/>\n{body}\n</svg>\n'
     )
