@@ -126,6 +126,18 @@ def test_a_trace_goes_through_two_services(agent, name, auto, rate, priorities):
     assert asking[0]["metrics"]["_sampling_priority_v1"] == answering["metrics"]["_sampling_priority_v1"]
 
 
+def test_rules_know_the_route(agent):
+    """A rule of sampling matches the route's template, for a callable without a router too."""
+    rules = [{"resource": "GET /items/{id}", "sample_rate": 1.0}, {"sample_rate": 0.0}]
+    with agent.service("bare", auto=False, DD_TRACE_SAMPLING_RULES=json.dumps(rules)) as service:
+        service.get("/items/5")
+        service.get("/orders/5")
+        spans = {trace[0]["resource"]: trace[0] for trace in service.traces(2)}
+    assert spans["GET /items/{id}"]["metrics"]["_sampling_priority_v1"] == 2
+    assert spans["GET /items/{id}"]["meta"]["_dd.p.dm"] == "-3"
+    assert spans["GET /orders/{id}"]["metrics"]["_sampling_priority_v1"] == -1
+
+
 def test_headers_of_a_caller_are_continued(agent):
     """Datadog's headers and the W3C's each carry a trace in; at an untrusted edge neither does."""
     datadog = {
