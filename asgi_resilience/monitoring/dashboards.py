@@ -39,8 +39,7 @@ def _dashboard(
         "reflow_type": "auto",
         "tags": [f"team:{config.team}"],
         "template_variables": [
-            {"name": name, "prefix": prefix, "defaults": [value], "available_values": []}
-            for name, (prefix, value) in chosen.items()
+            {"name": name, "prefix": prefix, "defaults": [value]} for name, (prefix, value) in chosen.items()
         ],
         "widgets": list(shown),
     }
@@ -69,6 +68,8 @@ def _line(title: str, query: str, line: float | None = None) -> widgets.Widget:
 
 def _system_health(config: MonitoringConfig, q: Queries) -> list[widgets.Widget]:
     rate = {"a": q.rate(metrics.API_REQUESTS_TOTAL)}
+    tags = (MANAGED_BY, f"service:{config.service}", f"env:{config.environment}")
+    ours = " AND ".join(f'"{tag}"' for tag in tags)
     return [
         widgets.group(
             "Now",
@@ -95,7 +96,7 @@ def _system_health(config: MonitoringConfig, q: Queries) -> list[widgets.Widget]
                 ),
             ],
         ),
-        widgets.monitors("Monitors", f'tag:("{MANAGED_BY}" AND $service AND $env)'),
+        widgets.monitors("Monitors", f"tag:({ours})"),
         widgets.group(
             "Objectives",
             [

@@ -1,5 +1,6 @@
 """Every monitor of a service: one table."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from asgi_resilience import metric_names as metrics
@@ -18,9 +19,14 @@ __all__ = ("monitors", "rules")
 _FAILED: Final = "outcome IN (error,timeout,deadline,circuit_open)"
 
 
-def monitors(config: MonitoringConfig) -> dict[str, dict[str, Any]]:
-    """The bodies that Datadog's API takes, by their key."""
-    return {rule.key: monitor(rule, config) for rule in rules(config)}
+def monitors(config: MonitoringConfig, table: Iterable[Rule] | None = None) -> dict[str, dict[str, Any]]:
+    """The bodies that Datadog's API takes, by their key.
+
+    Args:
+        config: For what they are.
+        table: In the place of `rules(config)`.
+    """
+    return {rule.key: monitor(rule, config) for rule in (rules(config) if table is None else table)}
 
 
 def rules(config: MonitoringConfig) -> tuple[Rule, ...]:

@@ -1,5 +1,6 @@
 """Everything that is made in Datadog for one service, in an order in which it can be made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from asgi_resilience.monitoring.log_indexes import log_indexes
 from asgi_resilience.monitoring.log_pipeline import log_pipelines
 from asgi_resilience.monitoring.monitors import monitors
 from asgi_resilience.monitoring.reference import references
+from asgi_resilience.monitoring.rule import Rule
 from asgi_resilience.monitoring.slos import slos
 
 __all__ = ("DatadogObject", "Kind", "objects")
@@ -32,10 +34,28 @@ class DatadogObject:
     body: dict[str, Any]
 
 
-def objects(config: MonitoringConfig) -> tuple[DatadogObject, ...]:
-    """All of them; each refers only to objects before it."""
-    alerts = [DatadogObject("monitor", key, body) for key, body in monitors(config).items()]
-    tables: tuple[tuple[Kind, dict[str, dict[str, Any]]], ...] = (
+def objects(config: MonitoringConfig, table: Iterable[Rule] | None = None) -> tuple[DatadogObject, ...]:
+    """All of them; each refers only to objects before it.
+
+    Args:
+        config: For what they are.
+        table: Of the monitors, in the place of `rules(config)`.
+
+    Raises:
+        ValueError: Something refers to a monitor or an objective that is not there.
+    """
+    everything = _in_order(config, table)
+    made: set[tuple[str, str]] = set()
+    for each in everything:
+        for kind, key in references(each.body) - made:
+            raise ValueError(f"{each.kind} {each.key} needs the {kind} {key}, which is not there")
+        made.add((each.kind, each.key))
+    return everything
+
+
+def _in_order(config: MonitoringConfig, table: Iterable[Rule] | None) -> tuple[DatadogObject, ...]:
+    alerts = [DatadogObject("monitor", key, body) for key, body in monitors(config, table).items()]
+    others: tuple[tuple[Kind, dict[str, dict[str, Any]]], ...] = (
         ("dashboard", dashboards(config)),
         ("log-index", log_indexes(config)),
         ("log-pipeline", log_pipelines(config)),
@@ -45,5 +65,5 @@ def objects(config: MonitoringConfig) -> tuple[DatadogObject, ...]:
         *(each for each in alerts if not references(each.body)),
         *(DatadogObject("slo", key, body) for key, body in slos(config).items()),
         *(each for each in alerts if references(each.body)),
-        *(DatadogObject(kind, key, body) for kind, table in tables for key, body in table.items()),
+        *(DatadogObject(kind, key, body) for kind, bodies in others for key, body in bodies.items()),
     )

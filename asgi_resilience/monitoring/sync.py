@@ -5,21 +5,26 @@ from collections.abc import Callable, Sequence
 from asgi_resilience.monitoring.account import Account
 from asgi_resilience.monitoring.config import MonitoringConfig
 from asgi_resilience.monitoring.listing import listing
+from asgi_resilience.monitoring.log_indexes import log_indexes
 from asgi_resilience.monitoring.objects import Kind, objects
 from asgi_resilience.monitoring.plan import Change, plan, with_ids
+from asgi_resilience.monitoring.rule import Rule
 
 __all__ = ("apply", "diff")
 
 
-def diff(account: Account, config: MonitoringConfig) -> tuple[Change, ...]:
+def diff(
+    account: Account, config: MonitoringConfig, *, table: Sequence[Rule] | None = None
+) -> tuple[Change, ...]:
     """What `apply` would do, without doing it."""
-    return plan(objects(config), listing(account, config))
+    return plan(objects(config, table), listing(account, config))
 
 
 def apply(
     account: Account,
     config: MonitoringConfig,
     *,
+    table: Sequence[Rule] | None = None,
     prune: bool = False,
     tell: Callable[[Change], None] = lambda _: None,
 ) -> tuple[Change, ...]:
@@ -30,6 +35,7 @@ def apply(
     Args:
         account: Where.
         config: For what.
+        table: Of the monitors, in the place of `rules(config)`.
         prune: Delete objects of ours that the code does not know any more.
         tell: Called with each change when it is done.
 
@@ -41,7 +47,7 @@ def apply(
     """
     done: list[Change] = []
     ids: dict[tuple[Kind, str], str | int] = {}
-    for change in diff(account, config):
+    for change in diff(account, config, table=table):
         if change.id is not None:
             ids[change.kind, change.key] = change.id
         if change.action == "keep" or (change.action == "delete" and not prune):
@@ -54,7 +60,7 @@ def apply(
             account.update(change.kind, change.id, with_ids(change.body, ids))
         done.append(change)
         tell(change)
-    _order_log_indexes(account, [each.key for each in objects(config) if each.kind == "log-index"])
+    _order_log_indexes(account, list(log_indexes(config)))
     return tuple(done)
 
 

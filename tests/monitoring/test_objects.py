@@ -10,6 +10,7 @@ from asgi_resilience.monitoring.downtimes import downtimes
 from asgi_resilience.monitoring.identity import key_in_tags, key_in_text, marker, tags
 from asgi_resilience.monitoring.log_indexes import log_indexes
 from asgi_resilience.monitoring.log_pipeline import log_pipelines
+from asgi_resilience.monitoring.monitors import rules
 from asgi_resilience.monitoring.objects import objects
 from asgi_resilience.monitoring.reference import references, resolve
 from asgi_resilience.monitoring.slos import slos
@@ -170,6 +171,15 @@ def test_objects_come_in_an_order_in_which_they_can_be_made():
         assert (each.kind, each.key) not in made
         made.add((each.kind, each.key))
     assert referred == 1 + 4 + 3  # the SLO of downtime, the burn rates, the widgets
+
+
+def test_a_reference_to_nothing_is_an_error():
+    """An objective without the monitor that measures it is refused, before anything is sent."""
+    table = [rule for rule in rules(CONFIG) if rule.key != "api-gateway-down"]
+    with pytest.raises(
+        ValueError, match="slo availability needs the monitor api-gateway-down, which is not there"
+    ):
+        objects(CONFIG, table)
 
 
 def test_references_are_resolved_where_they_are_known():

@@ -7,6 +7,7 @@ import pytest
 
 from asgi_resilience.monitoring.account import Account, DatadogError
 from asgi_resilience.monitoring.config import Maintenance, MonitoringConfig
+from asgi_resilience.monitoring.monitors import rules
 from asgi_resilience.monitoring.objects import objects
 from asgi_resilience.monitoring.sync import apply, diff
 
@@ -119,6 +120,18 @@ def test_what_is_not_wanted_any_more_is_deleted_on_demand(account, held):
     assert [each.action for each in done] == ["delete", "delete"]
     assert list(done) == told
     assert held.kept["downtime"] == {}
+
+
+def test_the_table_can_be_your_own(account, held):
+    """Monitors that were added and changed in Python are applied with the rest."""
+    table = {rule.key: rule for rule in rules(CONFIG)}
+    table["high-latency"] = dataclasses.replace(table["high-latency"], critical=800, recovery=700)
+    table["mine"] = dataclasses.replace(table["high-latency"], key="mine", title="Mine", runbook="index")
+    apply(account, CONFIG)
+    done = apply(account, CONFIG, table=tuple(table.values()))
+    assert [(each.action, each.key) for each in done] == [("update", "high-latency"), ("create", "mine")]
+    assert apply(account, CONFIG, table=tuple(table.values())) == ()
+    assert [each.key for each in diff(account, CONFIG) if each.action == "delete"] == ["mine"]
 
 
 def test_a_downtime_that_was_cancelled_is_made_again(account, held):
