@@ -55,7 +55,6 @@ class GarbagePauses:
             self._began = self._clock()
         elif self._began is not None:  # else it began before it was watched
             pause = self._clock() - self._began
-            self._began = None
             self._collections[info["generation"]] += 1
             self._total += pause
             self._longest = max(self._longest, pause)

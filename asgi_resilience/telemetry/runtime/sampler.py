@@ -120,6 +120,6 @@ def _spawn(main: Callable[[], Coroutine[Any, Any, None]]) -> object:
     """A task of the event loop's own, without the variables of whoever is running now."""
     trio: Any = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.spawn_system_task(main, context=Context())
+        return trio.lowlevel.spawn_system_task(main)
     loop = asyncio.get_running_loop()  # before the coroutine is made, which would else never be awaited
     return loop.create_task(main(), context=Context())

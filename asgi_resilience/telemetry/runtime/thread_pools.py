@@ -39,7 +39,7 @@ def thread_pools() -> Iterator[Reading]:
             size, waiting = executor._max_workers, executor._work_queue.qsize()  # noqa: SLF001 - as said
         except AttributeError:
             return
-        yield from _pool("executor", size, max(0, busy), waiting)
+        yield from _pool("executor", size, busy, waiting)
 
 
 def _pool(name: str, size: float, busy: int, waiting: int) -> Iterator[Reading]:

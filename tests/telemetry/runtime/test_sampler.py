@@ -1,8 +1,8 @@
 """One round after another, on the loop and in a thread, and nothing that goes wrong hurts anybody."""
 
-import asyncio
 import contextvars
 import threading
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -10,6 +10,7 @@ import pytest
 
 from asgi_resilience import context
 from asgi_resilience.metric_names import API_REQUESTS_DURATION, METRICS, RUNTIME_GC_COLLECTIONS, RUNTIME_TASKS
+from asgi_resilience.telemetry import forked
 from asgi_resilience.telemetry.process_sink import set_process_sink
 from asgi_resilience.telemetry.runtime import probes
 from asgi_resilience.telemetry.runtime.probes import Reading, add_probe
@@ -66,7 +67,7 @@ async def test_a_system_that_does_not_answer(sink):
 
     def stuck():
         asked.append(1)
-        go.wait()
+        go.wait(5)
         return ()
 
     metrics = RuntimeMetrics(sink, on_loop=(), in_thread=(stuck,))
@@ -131,22 +132,25 @@ async def test_nobody_listens(sink):
     assert asked == [None, None]
 
 
-async def test_the_loop_ends_in_the_middle(sink):
-    """A round that is cancelled with its loop is over: on the next loop another one may begin."""
-    go = threading.Event()
+async def test_the_loop_ends_in_the_middle(sink, anyio_backend_name):
+    """A round ends with its loop, which waits for no thread; on the next loop another one may begin."""
+    begun, go, ended = threading.Event(), threading.Event(), []
 
     def stuck():
+        begun.set()
         go.wait(5)
+        ended.append(1)
         return ()
 
     metrics = RuntimeMetrics(sink, on_loop=(), in_thread=(stuck,))
 
     async def main():
         metrics.sample()
-        await asyncio.sleep(0.01)
+        await until(begun.is_set)
 
-    await anyio.to_thread.run_sync(asyncio.run, main())
+    await anyio.to_thread.run_sync(partial(anyio.run, main, backend=anyio_backend_name))
     assert metrics._running is None
+    assert ended == []
     go.set()
 
 
@@ -155,13 +159,14 @@ async def test_a_fork_in_the_middle(sink):
     go = threading.Event()
 
     def stuck():
-        go.wait()
+        go.wait(5)
         return ()
 
     metrics = RuntimeMetrics(sink, on_loop=(), in_thread=(stuck,))
     metrics.sample()
     await anyio.sleep(0.01)
     assert metrics._running is not None
+    assert metrics in forked._all
     metrics.after_fork()  # as in the child
     assert metrics._running is None
     go.set()

@@ -1,11 +1,13 @@
 """What the system says: `/proc` against psutil, limits of containers, and what becomes of the numbers."""
 
 import os
+import shutil
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -225,6 +227,13 @@ def test_the_machine():
     assert fourth["cpu.usage"] == 0.0
     assert fourth["network.throughput direction:received"] == 0.0
     assert fourth["network.throughput direction:sent"] == 1001.0
+
+
+def test_a_disk_with_a_reserve(monkeypatch):
+    """What only root may use is neither used nor free, as df has it: a disk that is full for us is at 100 %."""
+    usage = {"total": 1000, "used": 900, "free": 0}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(**usage))
+    assert numbers(Machine(None)()) == {"disk.usage path:/": 100.0}
 
 
 def test_a_machine_that_cannot_be_asked():
