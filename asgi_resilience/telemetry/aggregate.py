@@ -138,7 +138,7 @@ class Aggregator:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what has gathered to every exporter. It takes about 0.5 µs per observation."""
+        """Hand what has gathered to every exporter. It takes less than a microsecond per observation."""
         with self._lock:
             if self._flushing:  # an exporter flushes, or a signal handler in the middle of one
                 return

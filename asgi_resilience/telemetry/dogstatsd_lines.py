@@ -18,6 +18,7 @@ __all__ = ("packets",)
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.]")
 _LONGEST_NAME = 200  # Datadog cuts off more
+_SMALL = 999_999.0  # what is below has no exponent with six digits
 
 
 def packets(
@@ -58,16 +59,20 @@ def _lines(batch: Batch, size: int, fields: Callable[[Tags], str], kind: str) ->
 
 def _parts(values: Sequence[float], room: int) -> Iterator[str]:
     """The values, joined by colons in strings of up to `room` characters; of one value at least."""
-    texts = map(_number, values)
-    gathered = [next(texts)]
-    length = len(gathered[0])
-    for text in texts:
-        length += 1 + len(text)
-        if length > room:
-            yield ":".join(gathered)
-            gathered, length = [], len(text)
-        gathered.append(text)
-    yield ":".join(gathered)
+    if min(values) > -_SMALL and max(values) < _SMALL:
+        text = (":%.6g" * len(values) % tuple(values))[1:]  # one call for all of them: a tenth of the time
+    else:
+        text = ":".join(map(_number, values))
+    begin = 0
+    while len(text) - begin > room:
+        end = text.rfind(":", begin, begin + max(0, room) + 1)
+        if end < 0:
+            end = text.find(":", begin)
+        if end < 0:
+            break
+        yield text[begin:end]
+        begin = end + 1
+    yield text[begin:]
 
 
 def _number(value: float) -> str:

@@ -6,8 +6,8 @@ so whatever is in a bucket is at most `error` from its middle, `2 * gamma ** k /
 adding their buckets.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Mapping
 from itertools import accumulate
 from math import ceil, inf, log
 from typing import Final
@@ -16,7 +16,7 @@ __all__ = ("RELATIVE_ERROR", "Sketch")
 
 RELATIVE_ERROR: Final = 0.01
 _GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_LOG_GAMMA: Final = log(_GAMMA)
+_PER_LOG: Final = 1 / log(_GAMMA)
 _LEAST: Final = 1e-9
 """What is below counts as 0: in milliseconds that is a picosecond. Negative numbers, too: durations have none."""
 _MOST_BUCKETS: Final = 2048
@@ -42,23 +42,16 @@ class Sketch:
         self._zeros = 0
         self._buckets: dict[int, int] = {}
 
-    def add(self, values: Iterable[float]) -> None:
-        """Add observations: sorted once, so that a bucket costs something, and not each of them."""
-        ordered = sorted(values)
-        if not ordered:
+    def add(self, values: Collection[float]) -> None:
+        """Add observations."""
+        if not values:
             return
-        self.count += len(ordered)
-        self.total += sum(ordered)
-        self.least, self.most = min(self.least, ordered[0]), max(self.most, ordered[-1])
-        at = bisect_right(ordered, _LEAST)
-        self._zeros += at
-        buckets = self._buckets
-        while at < len(ordered):
-            key = ceil(log(ordered[at]) / _LOG_GAMMA)
-            after = max(at + 1, bisect_right(ordered, _GAMMA**key, at))
-            buckets[key] = buckets.get(key, 0) + after - at
-            at = after
-        self._bound()
+        self.count += len(values)
+        self.total += sum(values)
+        self.least, self.most = min(self.least, min(values)), max(self.most, max(values))
+        keys = Counter([ceil(log(value) * _PER_LOG) for value in values if value > _LEAST])
+        self._zeros += len(values) - keys.total()
+        self._add(keys)
 
     def merge(self, other: "Sketch") -> None:
         """Add all that `other` holds."""
@@ -66,9 +59,7 @@ class Sketch:
         self.total += other.total
         self.least, self.most = min(self.least, other.least), max(self.most, other.most)
         self._zeros += other._zeros  # noqa: SLF001 - one of its own kind
-        for key, count in other._buckets.items():  # noqa: SLF001 - as above
-            self._buckets[key] = self._buckets.get(key, 0) + count
-        self._bound()
+        self._add(other._buckets)  # noqa: SLF001 - as above
 
     def quantile(self, share: float) -> float:
         """The value that `share` of the observations don't exceed, within 1 %; 0.0 without any.
@@ -86,8 +77,10 @@ class Sketch:
         middle = 2 * _GAMMA**key / (_GAMMA + 1)
         return min(max(middle, self.least), self.most)
 
-    def _bound(self) -> None:
+    def _add(self, more: Mapping[int, int]) -> None:
         buckets = self._buckets
+        for key, count in more.items():
+            buckets[key] = buckets.get(key, 0) + count
         excess = len(buckets) - _MOST_BUCKETS
         if excess > 0:
             *lowest, next_one = sorted(buckets)[: excess + 1]
