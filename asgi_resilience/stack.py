@@ -4,7 +4,8 @@ This is the one place where the order of the layers is written:
 
     wrap(app) = Health(RequestID(TraceContext(AccessLog(Metrics(ErrorEnvelope(RateLimit(LoadShed(Timeout(app)))))))))
 
-Health is outermost: a probe is neither limited, logged nor timed out with the traffic. The id comes before everything
+Health is outermost: a probe is neither limited, logged nor timed out with the traffic; where Prometheus is answered, that
+is right inside of it, for the same reason. The id comes before everything
 that mentions it. The log and the metrics see what the client sees, so they stand outside the envelope. The envelope
 turns whatever falls out of the inner layers into the one shape of an error. Where faults are made on purpose, they are
 made innermost, in the place of the app, so that every layer meets them.

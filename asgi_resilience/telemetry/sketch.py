@@ -48,7 +48,8 @@ class Sketch:
             return
         self.count += len(values)
         self.total += sum(values)
-        self.least, self.most = min(self.least, min(values)), max(self.most, max(values))
+        least, most = min(values), max(values)
+        self.least, self.most = min(self.least, least), max(self.most, most)
         keys = Counter([ceil(log(value) * _PER_LOG) for value in values if value > _LEAST])
         self._zeros += len(values) - keys.total()
         self._add(keys)
