@@ -3,10 +3,9 @@
 import argparse
 import os
 import sys
-from contextlib import suppress
 from typing import Final
 
-from examples.inference_service.parts.system import Options, System, running, stop_at_sigterm
+from examples.inference_service.parts.system import VARIABLES, Options, System, running, stop_at_sigterm
 
 _BANNER: Final = """\
 inference-service  {url}
@@ -28,10 +27,18 @@ def main() -> int:
     parser.add_argument("--agent", metavar="HOST[:PORT]", help="a Datadog Agent: traces and metrics go there")
     arguments = parser.parse_args()
     stop_at_sigterm()
-    with suppress(KeyboardInterrupt), running(Options(port=arguments.port, agent=arguments.agent)) as system:
-        print(_banner(system), file=sys.stderr)
-        return system.service.join()
-    return 0
+    try:
+        with running(Options(port=arguments.port, agent=arguments.agent)) as system:
+            print(_banner(system), file=sys.stderr)
+            return system.service.join()
+    except KeyboardInterrupt:
+        return 0
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is missing. Install it, or say where a server is: {', '.join(VARIABLES)}",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _banner(system: System) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Final, Protocol
 
 from examples.inference_service.auth import issue_token
 from examples.inference_service.parts.postgres import Postgres
@@ -18,7 +18,10 @@ from examples.inference_service.parts.process import Process, free_port
 from examples.inference_service.parts.redis import redis_process
 from examples.inference_service.parts.seed import AWS_KEYS, seed_bucket, seed_database
 
-__all__ = ("Options", "Part", "System", "running", "stop_at_sigterm")
+__all__ = ("VARIABLES", "Options", "Part", "System", "running", "stop_at_sigterm")
+
+VARIABLES: Final = ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "PROVIDER_URL", "MODEL_URL")
+"""Where a server is that is not to be started."""
 
 
 class Part(Protocol):
@@ -87,12 +90,11 @@ def running(options: Options) -> Generator[System]:
         directory = Path(name)
         directory.chmod(0o755)  # PostgreSQL does not run as root, and must get in
         parts, urls = _parts(directory)
-        started: list[Part] = []
+        started = [*parts.values()]
         try:
             with ThreadPoolExecutor() as pool:
-                for part, done in [(part, pool.submit(part.start)) for part in parts.values()]:
+                for done in [pool.submit(part.start) for part in started]:
                     done.result()
-                    started.append(part)
             if isinstance(postgres := parts.get("postgres"), Postgres):
                 urls["DATABASE_URL"] = postgres.url
             asyncio.run(_seed(urls, own_bucket="s3" in parts))
@@ -114,8 +116,7 @@ def stop_at_sigterm() -> None:
 
 def _parts(directory: Path) -> tuple[dict[str, Part], dict[str, str]]:
     """The servers that nobody has named in the environment, and where all of them are."""
-    named = ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT_URL", "PROVIDER_URL", "MODEL_URL")
-    urls = {name: os.environ[name] for name in named if name in os.environ}
+    urls = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     parts: dict[str, Part] = {}
     if "DATABASE_URL" not in urls:
         parts["postgres"] = Postgres(directory)
