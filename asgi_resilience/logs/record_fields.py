@@ -31,7 +31,11 @@ def record_fields(
         context.update(request.fields or {})
     for name, value in record.__dict__.items():
         if name not in _NOT_EXTRA:
-            (top if name in _PROMOTED else trace if name.startswith("dd.") else context)[name] = value
+            if name.startswith("dd."):
+                if value != "":  # ddtrace's way to say that it was not told
+                    trace[name] = value
+            else:
+                (top if name in _PROMOTED else context)[name] = value
     if trace.get("dd.trace_id") == "0":  # ddtrace's way to say that there is no span
         del trace["dd.trace_id"], trace["dd.span_id"]
     if request is not None:

@@ -1,5 +1,6 @@
 """Make every log line of the process one of ours: the application's, the server's, warnings, ddtrace's."""
 
+import atexit
 import logging
 import sys
 import warnings
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, cast
 from asgi_resilience.context import was_logged
 from asgi_resilience.logs.redaction import Redactor
 from asgi_resilience.logs.schema import LEVELS, LineFormatter
-from asgi_resilience.logs.sink import LogSink, default_sink, set_default_sink
+from asgi_resilience.logs.sink import LogSink, default_sink, flush_all, set_default_sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,8 @@ class SinkHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         self._sink.write(self._lines.record(record), urgent=record.levelno >= logging.ERROR)
+        if _ending:
+            flush_all()
 
     def flush(self) -> None:
         """Do nothing: `logging.shutdown` calls this at exit, where the sink flushes by itself."""
@@ -178,6 +181,16 @@ class Logging:
 
 
 _active: Logging | None = None
+_ending = False
+
+
+def _end() -> None:
+    """Who has come before us leaves after us, and may have something to say then: from now on each line is waited for."""
+    global _ending  # noqa: PLW0603 - a process ends once
+    _ending = True
+
+
+atexit.register(_end)
 
 
 def configure_logging(

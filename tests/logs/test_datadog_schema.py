@@ -248,3 +248,14 @@ def test_what_an_application_adds_is_never_read_as_reserved():
         logging.getLogger("app").info("hello", extra=extra)
     (text,) = out.getvalue().splitlines()
     assert check(text)["context"].keys() == extra.keys()
+
+
+def test_a_tag_that_ddtrace_was_not_told_is_absent():
+    """An empty `dd.env` would stand in the way of the tag that the Agent knows."""
+    out = io.BytesIO()
+    with configure_logging(Settings(service="shop"), stream=out):
+        logging.getLogger("app").info("hello", extra={"dd.env": "", "dd.version": "1.4.0"})
+    (text,) = out.getvalue().splitlines()
+    line = check(text)
+    assert line["dd.version"] == "1.4.0"
+    assert "dd.env" not in line

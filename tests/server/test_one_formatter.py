@@ -170,3 +170,36 @@ def test_a_reload_doubles_no_line():
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["message"] for line in lines] == ["loud", "again"]
     assert done.stderr == ""
+
+
+def test_what_ddtrace_says_at_the_very_end(tmp_path):
+    """Its last traces fail long after the flush of the log, and that is a line, too; what it was not told is absent."""
+    program = """
+import ddtrace.auto
+import logging
+
+from ddtrace.trace import tracer
+
+from asgi_resilience import Settings, configure_logging
+
+configure_logging(Settings(service="one"))
+with tracer.trace("work"):
+    logging.getLogger("app").info("inside")
+"""
+    pytest.importorskip("ddtrace")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        agent = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    environment = {**ENVIRONMENT, "DD_TRACE_AGENT_URL": agent, "DD_CODE_ORIGIN_FOR_SPANS_ENABLED": "false"}
+    for name in ("DD_TRACE_ENABLED", "PYTHONWARNINGS"):
+        del environment[name]
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    inside, failed = map(json.loads, done.stdout.splitlines())
+    assert inside["logger"]["name"] == "app"
+    assert inside["dd.service"] == "one"
+    assert inside["dd.trace_id"] > "0"
+    assert not {"dd.env", "dd.version"} & inside.keys()
+    assert failed["level"] == "ERROR"
+    assert failed["logger"]["name"].startswith("ddtrace.")
+    assert failed["message"].startswith("failed to send")
+    assert done.stderr == ""
