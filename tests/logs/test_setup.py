@@ -1,5 +1,6 @@
 """`configure_logging`: every line of the process is ours, exactly once, and everything can be put back."""
 
+import importlib
 import io
 import json
 import logging
@@ -298,3 +299,13 @@ def test_the_handler_leaves_flushing_to_the_sink(configured):
     handler.flush()
     assert handler.lock is None
     assert configured.formatter is handler._lines
+
+
+def test_at_the_end_of_the_process_each_line_is_waited_for(monkeypatch):
+    """The flush at exit is over then, and nothing comes after it."""
+    monkeypatch.setattr("asgi_resilience.logs.setup._ending", False)
+    out = io.BytesIO()
+    with configure_logging(Settings(), stream=out):
+        importlib.import_module("asgi_resilience.logs.setup")._end()
+        logging.getLogger("late").error("the last word")
+        assert b"the last word" in out.getvalue()
