@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,25 @@ def command():
 def number_of(option):
     """The number behind an option of the command."""
     return float(command()[command().index(option) + 1])
+
+
+@pytest.mark.parametrize("document", MANIFESTS, ids=lambda each: each["kind"])
+def test_kubernetes_knows_every_field(document):
+    """Each manifest fits Kubernetes' own schema of its kind, without a field that is not in it."""
+    schemas = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    assert schemas.validate(document, schemas.latest_version(), strict=True)
+    with pytest.raises(schemas.ValidationError):
+        schemas.validate({**document, "sepc": {}}, schemas.latest_version(), strict=True)
+
+
+def test_compose_knows_every_field():
+    """The compose file fits the specification's schema, which has no other fields."""
+    pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*check, str(DEPLOY / "docker-compose.yaml")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "ok -- validation done")
 
 
 def test_the_image_does_not_run_as_root():
