@@ -52,7 +52,7 @@ class Aggregator:
         self,
         exporters: Iterable[Exporter] = (),
         *,
-        max_series: int = 2000,
+        max_series: int = 5000,
         max_values: int = 100_000,
         clock: Callable[[], float] = monotonic,
         wall_clock: Callable[[], float] = time,

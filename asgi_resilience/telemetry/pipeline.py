@@ -5,7 +5,6 @@ layers, client, application  →  Aggregator  →  each second  →  Windows  �
 """
 
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 
 from anyio import to_thread
 
@@ -68,22 +67,27 @@ class Pipeline(Aggregator):
         """Send to an agent from now on, or no more.
 
         Args:
-            wanted: None: if the package `datadog` is installed. `DD_DOGSTATSD_DISABLE=true` switches it off anyway.
+            wanted: None: if the package `datadog` can be imported. `DD_DOGSTATSD_DISABLE=true` switches it off anyway.
             tags: As for `DogStatsDExporter`.
             distribution: As for `DogStatsDExporter`.
 
         Raises:
-            ImportError: `wanted` is True, and `datadog` is not installed.
+            ImportError: `wanted` is True, and `datadog` can't be imported.
         """
-        installed = find_spec("datadog") is not None
-        on = (installed if wanted is None else wanted) and not agent_is_switched_off()
-        options = (tuple(tags), distribution) if on else None
-        if options != self._agent_options:
-            agent = None if options is None else DogStatsDExporter(tags=options[0], distribution=distribution)
-            self._drop_agent()
-            self.agent, self._agent_options = agent, options
-            if agent is not None:
-                self.exporters.append(agent)
+        options = None if wanted is False or agent_is_switched_off() else (tuple(tags), distribution)
+        if options == self._agent_options and (self.agent is not None or not wanted):
+            return
+        agent = None
+        if options is not None:
+            try:
+                agent = DogStatsDExporter(tags=options[0], distribution=distribution)
+            except ImportError:
+                if wanted:
+                    raise
+        self._drop_agent()
+        self.agent, self._agent_options = agent, options
+        if agent is not None:
+            self.exporters.append(agent)
 
     def _drop_agent(self) -> None:
         agent, self.agent, self._agent_options = self.agent, None, None
