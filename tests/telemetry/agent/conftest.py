@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 APPS = "tests.telemetry.agent.apps"
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds
 CHECKS = (
     "meta_tracer_version_header",
     "trace_count_header",
