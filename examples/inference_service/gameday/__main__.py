@@ -23,6 +23,9 @@ from examples.inference_service.gameday.verdict import violations
 from examples.inference_service.limits import REHEARSAL, Limits
 from examples.inference_service.parts.system import Options, System, running, stop_at_sigterm
 
+_PATIENCE = 30.0
+"""Seconds by which the last chapter may be longer."""
+
 
 def main() -> int:
     """Start everything, break it, mend it, and tell."""
@@ -85,6 +88,9 @@ async def _play(
             seconds = chapter.rehearsal_seconds if rehearsal else chapter.seconds
             await traffic.run(ledger.now() + seconds)
             await beginning
+        give_up = ledger.now() + _PATIENCE
+        while ledger.now() < give_up and set(ledger.breakers().values()) != {"closed"}:
+            await traffic.run(ledger.now() + 0.5)  # where a server takes its time to come back
         await traffic.end()
         ledger.finished_at(ledger.now())
         wall.cancel()
