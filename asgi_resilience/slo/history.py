@@ -2,12 +2,12 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
 from typing import Any, Final, NamedTuple, cast
 
 __all__ = ("Counts", "History", "number")
 
 _ROW: Final = 4
+_MOST: Final = 1 << 53
 
 
 class Counts(NamedTuple):
@@ -100,9 +100,9 @@ def number(value: Any) -> float:
     """A count.
 
     Raises:
-        ValueError: It is none: no number, negative, or not finite.
+        ValueError: It is none: no number, negative, or beyond what a float counts one by one.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value >= 0):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
         raise ValueError("expected a number, 0 or more")
     return float(value)
 

@@ -46,6 +46,7 @@ class ErrorBudgets:
         slos: The objectives.
         state_file: As given.
         budgets: By the names of their objectives.
+        listeners: The same; may be changed.
 
     Raises:
         ValueError: Two objectives have the same name.
@@ -67,7 +68,7 @@ class ErrorBudgets:
         self.state_file = None if state_file is None else os.fspath(state_file)
         self.budgets = {slo.name: ErrorBudget(slo, clock=clock) for slo in self.slos}
         self._gauges = [_Gauges(budget, sink) for budget in self.budgets.values()]
-        self._listeners = tuple(listeners)
+        self.listeners = list(listeners)
         self._count = Counter(self.slos)
         self._state = (
             None if self.state_file is None else BudgetState(self.state_file, self._states, self._catch_up)
@@ -134,7 +135,7 @@ class ErrorBudgets:
     def _tell(self, events: Iterable[BudgetEvent]) -> None:
         for event in events:
             log_event(event)
-            for listener in self._listeners:
+            for listener in tuple(self.listeners):
                 try:
                     listener(event)
                 except Exception as error:  # noqa: BLE001 - the others are to hear of it all the same
@@ -142,7 +143,15 @@ class ErrorBudgets:
 
 
 def keep_error_budgets(aggregator: Aggregator, slos: Iterable[SLO], state_file: str | None) -> ErrorBudgets:
-    """The budgets that are fed by `aggregator`: those that it has for the same objectives and file, else new ones."""
+    """The budgets that are fed by `aggregator`: those that it has for the same objectives and file, else new ones.
+
+    `wrap` and `stack` ask for those of `pipeline()`, so this is how to get at them, before or after.
+
+    Args:
+        aggregator: Feeds them, and takes their gauges.
+        slos: As for `ErrorBudgets`, as is the next.
+        state_file: See there.
+    """
     slos = tuple(slos)
     for exporter in aggregator.exporters:
         if isinstance(exporter, ErrorBudgets) and (exporter.slos, exporter.state_file) == (slos, state_file):

@@ -356,6 +356,7 @@ ROW = [START // 60, 100.0, 1.0, 0.01]
         (broken(minute="5"), "expected a number"),
         (broken(minute=True), "expected a number"),
         (broken(minute=float("inf")), "expected a number"),
+        (broken(open=[1e300, 0.0]), "expected a number"),
         (broken(since=-5), "expected a number"),
         (broken(since=START), "it can't be true"),
         (broken(open=[1.0, 2.0]), "it can't be true"),

@@ -184,7 +184,8 @@ def test_listeners_hear_of_every_event():
         raise LookupError(event.slo.name)
 
     before = context.failures.get(fail.__qualname__, 0)
-    budgets = ErrorBudgets([SLO("a", target=0.99, window=DAY)], listeners=[fail, heard.append])
+    budgets = ErrorBudgets([SLO("a", target=0.99, window=DAY)], listeners=[fail])
+    budgets.listeners.append(heard.append)
     minutes(budgets, 12, bad=9)
     assert [type(event) for event in heard] == [PolicyChanged, AlertStarted]
     assert context.failures[fail.__qualname__] == before + 2
