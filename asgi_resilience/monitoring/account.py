@@ -129,11 +129,16 @@ class Account:
                 return
             at += step
 
-    def events(self, search: str, since: str) -> Iterator[dict[str, Any]]:
-        """Events that match a search, oldest first; `since` as in `now-7d`."""
+    def events(self, search: str, since: float) -> Iterator[dict[str, Any]]:
+        """Events that match a search, oldest first.
+
+        Args:
+            search: In the syntax of Datadog's event explorer.
+            since: Seconds since the epoch.
+        """
         query: dict[str, Any] = {
             "filter[query]": search,
-            "filter[from]": since,
+            "filter[from]": int(since * 1000),
             "sort": "timestamp",
             "page[limit]": 1000,
         }

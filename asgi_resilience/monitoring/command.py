@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = ("datadog",)
 
 _SIGNS: Final = {"create": "+", "update": "~", "keep": " ", "delete": "-"}
 _WRONG: Final = 2
+_DAY: Final = 86_400
 
 
 def datadog(arguments: Sequence[str]) -> None:
@@ -80,7 +82,8 @@ def _noise(options: argparse.Namespace, config: MonitoringConfig) -> None:
     if options.days < 1:
         raise ValueError(f"--days={options.days}: expected 1 or more")
     search = SEARCH.format(service=config.service, environment=config.environment)
-    report = noise(_account().events(search, f"now-{options.days}d"), options.days)
+    since = time.time() - options.days * _DAY
+    report = noise(_account().events(search, since), options.days)
     if options.format == "json":
         print(json.dumps([{**asdict(each), "verdict": each.verdict} for each in report], indent=2))
         return

@@ -11,6 +11,7 @@ from asgi_resilience.monitoring.reference import resolve
 __all__ = ("Action", "Change", "Found", "differences", "plan", "with_ids")
 
 Action = Literal["create", "update", "keep", "delete"]
+_ONE_TYPE: Final = ("metric alert", "query alert")  # Datadog answers one for the other
 _LONG: Final = 100  # of a value in a line
 _UNORDERED: Final = frozenset(
     ("monitor_tags", "notify_end_states", "notify_end_types", "renotify_statuses", "tags")
@@ -98,7 +99,7 @@ def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
             for number, (this, that) in enumerate(zip(wanted, found, strict=True)):
                 yield from differences(this, that, f"{path}[{number}]")
             return
-    if wanted != found:
+    if wanted != found and not (path == "type" and wanted in _ONE_TYPE and found in _ONE_TYPE):
         yield f"{path}: {_short(found)} -> {_short(wanted)}"
 
 

@@ -99,6 +99,8 @@ class StandIn:
             shape["tags"] = sorted(shape["tags"], reverse=True)
         if resource == "monitor":
             shape = {**shape, "options": {**shape["options"], "silenced": {}, "new_host_delay": 300}}
+            if shape["type"] == "query alert" and "/" not in shape["query"]:
+                shape["type"] = "metric alert"
         if resource == "downtime":
             shape = {"id": found, "type": "downtime", "attributes": {**shape, "status": "scheduled"}}
         elif resource == "logs/config/indexes":
