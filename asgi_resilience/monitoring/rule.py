@@ -1,7 +1,7 @@
 """One monitor as a row of a table, and the row as Datadog's monitor."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from asgi_resilience.monitoring.config import MonitoringConfig
 from asgi_resilience.monitoring.identity import tags
@@ -9,7 +9,7 @@ from asgi_resilience.monitoring.severity import Channel, Severity, handles
 
 __all__ = ("Rule", "monitor")
 
-_NEW_GROUP: Literal[300] = 300  # seconds in which a new host may boot before it is judged
+_NEW_GROUP: Final = 300  # seconds in which a new host may boot before it is judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,15 @@
 """An account on the loopback."""
 
-from collections.abc import Iterator
-
 import pytest
-
-from asgi_resilience.monitoring.account import Account
-from tests.monitoring.stand_in import StandIn, datadog_stand_in
 
 
 @pytest.fixture
-def stand_in() -> Iterator[tuple[str, StandIn]]:
+def stand_in():
     """The address of the stand-in, and what it holds; what `datadog` keeps in its modules is forgotten afterwards."""
-    from datadog import api
+    api = pytest.importorskip("datadog.api", reason="datadog is not installed")
     from datadog.api.http_client import RequestClient
+
+    from tests.monitoring.stand_in import datadog_stand_in
 
     names = ("_api_key", "_application_key", "_api_host", "_host_name", "_mute", "_hostname_from_config")
     before = {name: getattr(api, name, None) for name in names}
@@ -26,12 +23,14 @@ def stand_in() -> Iterator[tuple[str, StandIn]]:
 
 
 @pytest.fixture
-def held(stand_in) -> StandIn:
+def held(stand_in):
     """What the account holds."""
     return stand_in[1]
 
 
 @pytest.fixture
-def account(stand_in) -> Account:
+def account(stand_in):
     """The account."""
+    from asgi_resilience.monitoring.account import Account
+
     return Account("api", "app", stand_in[0])

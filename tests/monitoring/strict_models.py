@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+pytest.importorskip("datadog_api_client", reason="datadog-api-client is not installed")
+
 from datadog_api_client import Configuration
 from datadog_api_client.exceptions import ApiException, OpenApiException
 from datadog_api_client.model_utils import (
