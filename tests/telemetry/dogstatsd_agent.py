@@ -80,7 +80,7 @@ def main(url: str) -> None:
     counts, values, gauges = Counter[str](), Counter[str](), dict[str, float]()
     tags, kinds, bad = set[str](), dict[str, str](), list[str]()
     packets = longest = 0
-    for packet in received(listener):
+    for packet in [*received(listener)]:  # read first, as fast as an agent does
         packets, longest = packets + 1, max(longest, len(packet))
         for line in packet.decode().splitlines():
             found = LINE.fullmatch(line)

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from math import inf, nan
 
 import pytest
@@ -221,7 +222,9 @@ def test_a_forked_child_starts_with_nothing(kept):
     sink.increment("hits", 7)
     sink.gauge("open", 1)
     tell(1.0)
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork while threads run
+        child = os.fork()
     if child == 0:
         status = 1
         try:

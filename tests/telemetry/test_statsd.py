@@ -354,7 +354,10 @@ def test_an_exception_loses_nothing():
 def test_a_fork_loses_and_doubles_nothing(tmp_path, kind):
     """Parent and child send what each of them has served: before the fork, after it, and with the client at work."""
     end = """
+        import warnings
+
         asyncio.run(requests(100))
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork while threads run
         child = os.fork()
         asyncio.run(requests(10 if child else 1000))
         if child:
