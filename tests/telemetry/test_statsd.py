@@ -388,7 +388,8 @@ def test_a_child_of_multiprocessing_loses_nothing():
     assert agent.got["counts"]["api.requests.total"] == 55
 
 
-def test_counts_are_exact():
+@pytest.mark.parametrize("kind", ["udp", "unix"])
+def test_counts_are_exact(tmp_path, kind):
     """100,000 requests are 100,000 at the agent, and so are their durations."""
     end = """
         async def receive():
@@ -408,7 +409,7 @@ def test_counts_are_exact():
         service = wrap(app, Settings(timeout=None, stream_idle_timeout=None, **only))
         asyncio.run(main())
     """
-    with Agent() as agent:
+    with Agent(urls(tmp_path)[kind]) as agent:
         run(agent, end)
     assert agent.got["counts"] == {"api.requests.total": 100_000, "api.requests.by_endpoint": 100_000}
     assert agent.got["values"] == {"api.requests.duration": 100_000}
