@@ -121,4 +121,6 @@ class MonitoringConfig:
     def runbook(self, page: str) -> str:
         """Where a page of the runbooks is: a path, or its address on a site that leaves the suffix out."""
         base = self.runbooks.rstrip("/")
-        return f"{base}/{page}/" if "://" in base else f"{base}/{page}.md"
+        if "://" not in base:
+            return f"{base}/{page}.md"
+        return f"{base}/" if page == "index" else f"{base}/{page}/"

@@ -100,7 +100,9 @@ def _system_health(config: MonitoringConfig, q: Queries) -> list[widgets.Widget]
         widgets.group(
             "Objectives",
             [
-                widgets.objective(slo.name.replace("_", " "), reference("slo", slo_key(slo)), days(slo))
+                widgets.objective(
+                    slo.name.replace("_", " "), reference("slo", slo_key(slo, config)), days(slo)
+                )
                 for slo in config.slos
             ]
             + [

@@ -61,15 +61,16 @@ def plan(wanted: Sequence[DatadogObject], found: Sequence[Found]) -> tuple[Chang
     there: dict[tuple[Kind, str], Found] = {(each.kind, each.key): each for each in found}
     ids: dict[tuple[Kind, str], str | int] = {place: each.id for place, each in there.items()}
     changes = [_change(each, there.get((each.kind, each.key)), ids) for each in wanted]
-    left_over = there.keys() - {(each.kind, each.key) for each in wanted}
-    return (
-        *changes,
-        *(
-            Change("delete", each.kind, each.key, each.id)
-            for place, each in there.items()
-            if place in left_over
-        ),
-    )
+    kept = {(each.kind, each.key) for each in wanted}
+    left_over = sorted((each for place, each in there.items() if place not in kept), key=_needed_by_others)
+    return (*changes, *(Change("delete", each.kind, each.key, each.id) for each in left_over))
+
+
+def _needed_by_others(found: Found) -> int:
+    """Datadog deletes nothing that something else refers to: burn rates, then their SLOs, then the SLOs' monitors."""
+    if found.kind == "slo":
+        return 1
+    return 2 if found.kind == "monitor" and found.body.get("type") != "slo alert" else 0
 
 
 def with_ids(body: dict[str, Any], ids: Mapping[tuple[Kind, str], str | int]) -> dict[str, Any]:

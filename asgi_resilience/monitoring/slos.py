@@ -9,7 +9,7 @@ from asgi_resilience.monitoring.query import of_service
 from asgi_resilience.monitoring.reference import reference
 from asgi_resilience.slo import SLO
 
-__all__ = ("DOWN", "days", "slo_key", "slos")
+__all__ = ("DOWN", "days", "slo_key", "slo_name", "slos")
 
 DOWN: Final = "api-gateway-down"
 """The monitor whose alerts are the downtime of the service."""
@@ -18,9 +18,18 @@ _DAY: Final = 86_400
 _WINDOWS: Final = (7, 30, 90)
 
 
-def slo_key(slo: SLO) -> str:
-    """What an objective is called in keys and references: `request-success`."""
+def slo_name(slo: SLO) -> str:
+    """The name of an objective as it stands in keys: `request-success`."""
     return slo.name.lower().replace("_", "-").replace(" ", "-")
+
+
+def slo_key(slo: SLO, config: MonitoringConfig) -> str:
+    """What an objective is called in references and tags.
+
+    Datadog can't change the type of an objective, so one that is measured in slices of time is another.
+    """
+    sliced = slo.measure == "latency" and config.percentiles == "histogram"
+    return f"{slo_name(slo)}-slices" if sliced else slo_name(slo)
 
 
 def days(slo: SLO) -> str:
@@ -37,7 +46,7 @@ def days(slo: SLO) -> str:
 
 def slos(config: MonitoringConfig) -> dict[str, dict[str, Any]]:
     """The bodies that Datadog's API takes, by their key."""
-    return {slo_key(each): _slo(each, config) for each in config.slos}
+    return {slo_key(each, config): _slo(each, config) for each in config.slos}
 
 
 def _slo(slo: SLO, config: MonitoringConfig) -> dict[str, Any]:
@@ -46,7 +55,7 @@ def _slo(slo: SLO, config: MonitoringConfig) -> dict[str, Any]:
     return {
         "name": f"[{config.service} {config.environment}] {slo.name.replace('_', ' ')}",
         "description": f"What to do when it is spent: {config.runbook('error-budget-policy')}",
-        "tags": tags(config, slo_key(slo)),
+        "tags": tags(config, slo_key(slo, config)),
         "thresholds": [{"timeframe": days(slo), "target": target, "warning": half}],
         "timeframe": days(slo),
         "target_threshold": target,

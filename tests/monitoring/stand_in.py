@@ -70,12 +70,22 @@ class StandIn:
         if method == "GET":
             return 200, kept[identity]
         if method == "DELETE":
+            if self._is_needed(resource, identity):
+                return 400, {"errors": [f"{resource} {identity} is referenced by something else"]}
             del kept[identity]
             return 200, None
         wrong = _mistakes(json.dumps(body), (CREATED if method == "POST" else UPDATED)[resource])
         if wrong:
             return 400, {"errors": wrong}
+        if resource == "slo" and identity is not None and kept[identity]["type"] != body["type"]:
+            return 400, {"errors": ["the type of an SLO can't be changed"]}
         return 200, self._keep(resource, identity, body)
+
+    def _is_needed(self, resource: str, identity: str) -> bool:
+        if resource == "slo":
+            return any(f'"{identity}"' in each["query"] for each in self.kept["monitor"].values())
+        monitors = (each.get("monitor_ids", ()) for each in self.kept["slo"].values())
+        return resource == "monitor" and any(int(identity) in each for each in monitors)
 
     def _index_order(self, method: str, body: Any) -> tuple[int, Any]:
         if method == "PUT":

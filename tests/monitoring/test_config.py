@@ -54,3 +54,9 @@ def test_a_maintenance_window_has_datadogs_form(field, value):
 def test_runbooks_are_files_or_pages(runbooks, page):
     """In a repository a runbook is a file; on the site that is built from it, a page without a suffix."""
     assert MonitoringConfig(runbooks=runbooks).runbook("high-error-rate") == page
+
+
+def test_the_index_of_a_site_is_the_directory():
+    """The page of an index has no name of its own on a site."""
+    assert MonitoringConfig(runbooks="https://shop.example/r").runbook("index") == "https://shop.example/r/"
+    assert MonitoringConfig().runbook("index") == "docs/runbooks/index.md"

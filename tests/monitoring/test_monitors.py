@@ -153,8 +153,8 @@ def test_burn_rates_are_those_of_the_objectives():
     burns = {key: body for key, body in monitors(CONFIG).items() if "burn" in key}
     windows = 'long_window("{}").short_window("{}") > {}'
     fast, slow = windows.format("1h", "5m", "14.4"), windows.format("6h", "30m", "6")
-    for name in ("request-success", "latency-p95"):
-        over = f'burn_rate("${{slo:{name}}}").over("30d").'
+    for name, slo in (("request-success", "request-success"), ("latency-p95", "latency-p95-slices")):
+        over = f'burn_rate("${{slo:{slo}}}").over("30d").'
         assert burns[f"{name}-burn-1h"]["query"] == over + fast
         assert burns[f"{name}-burn-6h"]["query"] == over + slow
     assert len(burns) == 4

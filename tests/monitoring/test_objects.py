@@ -94,13 +94,13 @@ def test_objectives():
     } == {
         "availability": ("monitor", 99.9, 99.95),
         "request-success": ("metric", 99.5, 99.75),
-        "latency-p95": ("time_slice", 95.0, 97.5),
+        "latency-p95-slices": ("time_slice", 95.0, 97.5),
     }
     assert found["availability"]["monitor_ids"] == ["${monitor:api-gateway-down}"]
     count = found["request-success"]["sli_specification"]["count"]
     assert count["good_events_formula"] == {"formula": "total - errors"}
     assert count["bad_events_formula"] == {"formula": "errors"}
-    slices = found["latency-p95"]["sli_specification"]["time_slice"]
+    slices = found["latency-p95-slices"]["sli_specification"]["time_slice"]
     assert (slices["comparator"], slices["threshold"]) == ("<=", 500.0)
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from asgi_resilience.monitoring.account import Account, DatadogError
 from asgi_resilience.monitoring.config import Maintenance, MonitoringConfig
+from asgi_resilience.monitoring.listing import listing
 from asgi_resilience.monitoring.monitors import rules
 from asgi_resilience.monitoring.objects import objects
+from asgi_resilience.monitoring.plan import plan
 from asgi_resilience.monitoring.sync import apply, diff
 
 CONFIG = MonitoringConfig(
@@ -114,12 +116,31 @@ def test_what_is_not_wanted_any_more_is_deleted_on_demand(account, held):
     smaller = dataclasses.replace(CONFIG, maintenance=None, slos=CONFIG.slos[1:])
     assert [(each.action, each.key) for each in apply(account, smaller)] == [("update", "system-health")]
     left = [(each.kind, each.key) for each in diff(account, smaller) if each.action == "delete"]
-    assert left == [("slo", "availability"), ("downtime", "maintenance")]
+    assert left == [("downtime", "maintenance"), ("slo", "availability")]
     told = []
     done = apply(account, smaller, prune=True, tell=told.append)
     assert [each.action for each in done] == ["delete", "delete"]
     assert list(done) == told
     assert held.kept["downtime"] == {}
+
+
+def test_durations_can_become_distributions(account, held):
+    """Datadog can't change the type of an SLO: there is a new one, its burn rates follow it, and the old one is left over."""
+    apply(account, CONFIG)
+    distributions = dataclasses.replace(CONFIG, percentiles="distribution")
+    apply(account, distributions, prune=True)
+    assert apply(account, distributions, prune=True) == ()
+    types = {each["type"] for each in held.kept["slo"].values()}
+    assert types == {"monitor", "metric"}
+
+
+def test_everything_can_be_deleted(account, held):
+    """What others refer to is deleted after them."""
+    apply(account, CONFIG)
+    for change in plan((), listing(account, CONFIG)):
+        account.delete(change.kind, change.id)
+    left = {resource: len(kept) for resource, kept in held.kept.items()}
+    assert left == {**dict.fromkeys(left, 0), "logs/config/indexes": 1}
 
 
 def test_the_table_can_be_your_own(account, held):
