@@ -133,7 +133,7 @@ class TraceContextMiddleware(Observer):
         if self._route_resolver is not None:
             self._resolve(record)
             record.on_start.append(self._resolve)
-        told = read_trace(headers)
+        told = read_trace(headers) if headers else None
         believed = self._trusts_all or self._trusted.trusts(peer(scope))
         if not believed:
             hide_trace(scope)

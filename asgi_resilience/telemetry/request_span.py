@@ -40,9 +40,12 @@ class RequestSpan(Trace):
 
     def __init__(self, tracing: Tracing, told: Trace | None, answer: Answer | None) -> None:
         if told is None:
-            super().__init__()
+            self.parent = self.tracestate = self.priority = self.tags = None
         else:
-            super().__init__(told.parent, told.tracestate, told.priority, told.tags)
+            self.parent, self.tracestate = told.parent, told.tracestate
+            self.priority, self.tags = told.priority, told.tags
+        self.keep = False
+        self.span = None
         self._tracing = tracing
         self._answer = answer
         self.around = False

@@ -99,9 +99,10 @@ class Tracing:
 
     def request_span(self, scope: Mapping[str, Any]) -> Span | None:
         """The span that was opened for the request, else the one that is active; None without, or with tracing off."""
-        spans: list[Span] | None = scope.get("datadog", {}).get("request_spans")
-        if spans and self._tracer.enabled:
-            return spans[0]
+        if "datadog" in scope:
+            spans: list[Span] | None = scope["datadog"].get("request_spans")
+            if spans and self._tracer.enabled:
+                return spans[0]
         return self.active_span()
 
     def keep(self, span: Span) -> None:
