@@ -186,6 +186,7 @@ def _dependencies(config: MonitoringConfig) -> tuple[Rule, ...]:
             query=f"avg(last_5m):{q.gauge('max', metrics.OUTBOUND_BREAKER_STATE, by=('dependency',))}",
             critical=1,
             groups=("dependency",),
+            apart=True,
         ),
     )
 

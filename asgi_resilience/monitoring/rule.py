@@ -32,6 +32,8 @@ class Rule:
         missing_after: Minutes without data after which that is an alert, too; twice the window of the query or more. None:
             no data is no news.
         groups: The tags by which the query is grouped. One notification tells of all groups.
+        apart: Each group notifies by itself, and its name stands in the message: for groups that have little to do with
+            one another, where a second one must not go unnoticed behind the first.
         trigger_window: Of an anomaly monitor.
         runbook: The page, where it is not `key`.
     """
@@ -50,6 +52,7 @@ class Rule:
     type: Literal["query alert", "slo alert"] = "query alert"
     missing_after: int | None = None
     groups: tuple[str, ...] = ()
+    apart: bool = False
     trigger_window: str | None = None
     runbook: str | None = None
 
@@ -74,24 +77,27 @@ def monitor(rule: Rule, config: MonitoringConfig) -> dict[str, Any]:
 def _message(rule: Rule, config: MonitoringConfig) -> str:
     """Handles stand outside of the conditions for alert and recovery, so that PagerDuty closes what it has opened."""
     told = " ".join(handles(rule.severity, rule.channel, config))
+    title = rule.title
+    if rule.apart:
+        title += f" ({', '.join(f'{{{{{group}.name}}}}' for group in rule.groups)})"
     lines = [
         "{{#is_alert}}",
-        f"{rule.title}: {{{{value}}}}{rule.unit} (threshold {{{{threshold}}}}{rule.unit}). {rule.impact}",
+        f"{title}: {{{{value}}}}{rule.unit} (threshold {{{{threshold}}}}{rule.unit}). {rule.impact}",
         "{{/is_alert}}",
     ]
     if rule.missing_after is not None:
-        lines += ["{{#is_no_data}}", f"{rule.title}: no data. {rule.impact}", "{{/is_no_data}}"]
+        lines += ["{{#is_no_data}}", f"{title}: no data. {rule.impact}", "{{/is_no_data}}"]
     if rule.warning is not None:
         quietly = " ".join(handles(Severity.MEDIUM, rule.channel, config))
         lines += [
             "{{#is_warning}}",
-            f"{rule.title} is near: {{{{value}}}}{rule.unit} (warning at {{{{warn_threshold}}}}{rule.unit}). {quietly}",
+            f"{title} is near: {{{{value}}}}{rule.unit} (warning at {{{{warn_threshold}}}}{rule.unit}). {quietly}",
             "{{/is_warning}}",
         ]
         told = f"{{{{^is_warning}}}}{told}{{{{/is_warning}}}}"
     lines += [
         "{{#is_recovery}}",
-        f"{rule.title}: recovered.",
+        f"{title}: recovered.",
         "{{/is_recovery}}",
         f"Severity {rule.severity.label}: respond {rule.severity.respond}.",
         f"Runbook: {config.runbook(rule.runbook or rule.key)}",
@@ -120,8 +126,9 @@ def _options(rule: Rule) -> dict[str, Any]:
     else:
         options["no_data_timeframe"] = rule.missing_after
     if rule.groups:
-        options["notify_by"] = ["*"]
         options["new_group_delay"] = _NEW_GROUP
+        if not rule.apart:
+            options["notify_by"] = ["*"]
     if rule.trigger_window is not None:
         options["threshold_windows"] = {
             "trigger_window": rule.trigger_window,

@@ -245,7 +245,8 @@ def test_alerts_group_and_end_by_themselves(rule):
             "renotify_statuses",
         }
         return
-    assert ("notify_by" in options, "new_group_delay" in options) == (bool(rule.groups), bool(rule.groups))
+    assert ("notify_by" in options) is (bool(rule.groups) and not rule.apart)
+    assert ("new_group_delay" in options) is bool(rule.groups)
     assert (" by {" in rule.query) is bool(rule.groups)
     assert options["require_full_window"] is False
     if rule.missing_after is None:
@@ -254,6 +255,15 @@ def test_alerts_group_and_end_by_themselves(rule):
         assert (options["notify_no_data"], options["no_data_timeframe"]) == (True, rule.missing_after)
         assert "no data" in options["renotify_statuses"]
         assert "{{#is_no_data}}" in monitors(CONFIG)[rule.key]["message"]
+
+
+def test_dependencies_alert_apart():
+    """The breaker of a second dependency is not hidden behind that of the first, and the message names it."""
+    body = monitors(CONFIG)["circuit-breaker-open"]
+    assert "notify_by" not in body["options"]
+    assert "Circuit breaker open ({{dependency.name}}): {{value}}" in body["message"]
+    assert "Circuit breaker open ({{dependency.name}}): recovered." in body["message"]
+    assert [rule.key for rule in rules(CONFIG) if rule.apart] == ["circuit-breaker-open"]
 
 
 def test_the_reference_has_the_table():
