@@ -3,9 +3,9 @@
 from asgi_resilience.telemetry.aggregate import Aggregator
 from asgi_resilience.telemetry.attributes import keep_trace, set_attributes
 from asgi_resilience.telemetry.batch import Batch, Exporter
+from asgi_resilience.telemetry.last_minutes import Distribution, Snapshot
 from asgi_resilience.telemetry.periodic import Periodic
 from asgi_resilience.telemetry.pipeline import Pipeline, pipeline, prometheus_text, snapshot
-from asgi_resilience.telemetry.snapshot import Distribution, Snapshot
 from asgi_resilience.telemetry.statsd import DogStatsDExporter
 from asgi_resilience.telemetry.windows import Windows
 

@@ -10,9 +10,9 @@ from anyio import to_thread
 
 from asgi_resilience.telemetry import prometheus
 from asgi_resilience.telemetry.aggregate import Aggregator
+from asgi_resilience.telemetry.last_minutes import Snapshot
 from asgi_resilience.telemetry.periodic import Periodic
 from asgi_resilience.telemetry.runtime.sampler import RuntimeMetrics
-from asgi_resilience.telemetry.snapshot import Snapshot
 from asgi_resilience.telemetry.statsd import DogStatsDExporter, agent_is_switched_off
 from asgi_resilience.telemetry.windows import Windows
 

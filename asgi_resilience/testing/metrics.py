@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from asgi_resilience.telemetry.last_minutes import Snapshot
 from asgi_resilience.telemetry.pipeline import pipeline
-from asgi_resilience.telemetry.snapshot import Snapshot
 from asgi_resilience.telemetry.windows import Windows
 
 __all__ = ("captured_metrics",)

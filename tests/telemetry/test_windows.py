@@ -4,7 +4,7 @@ import pytest
 
 from asgi_resilience.metric_names import API_REQUESTS_TOTAL
 from asgi_resilience.telemetry import Batch, Distribution, Windows, forked
-from asgi_resilience.telemetry.snapshot import Snapshot
+from asgi_resilience.telemetry.last_minutes import Snapshot
 
 A, B = ("route:/a", "status:200"), ("route:/b", "status:200")
 NAME = API_REQUESTS_TOTAL.name
