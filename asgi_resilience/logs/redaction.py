@@ -205,6 +205,8 @@ class Redactor:
     def _mapping(self, obj: Mapping[Any, Any], depth: int, budget: Iterator[int]) -> Any:
         if depth >= self._max_depth:
             return _TOO_DEEP
+        if not depth and self._is_harmless(obj):
+            return obj
         result: dict[str, Any] = {}
         same = type(obj) is dict
         for key, item in obj.items():
@@ -215,6 +217,21 @@ class Redactor:
             result[name] = value = self._walk(name, item, depth + 1, budget)
             same = same and value is item and name is key
         return obj if same else result
+
+    def _is_harmless(self, obj: Mapping[Any, Any]) -> bool:
+        """Whether this is a flat dict without secrets, as most are: one look at all of its text, in place of one at each."""
+        texts: list[str] = [*obj]
+        if self._patterns or len(texts) > self._max_items or cast("Any", type(obj)) is not dict:
+            return False
+        for name, item in obj.items():
+            kind = cast("Any", type(item))
+            if kind is str:
+                texts.append(item)
+            elif item is not None and not (kind in (int, float, bool) and -_SMALL < item < _SMALL):
+                return False
+            if cast("Any", type(name)) is not str or self.secret(name):
+                return False
+        return sum(map(len, texts)) <= self._max_text and not find.suspicious("\n".join(texts))
 
     def _sequence(self, obj: Any, depth: int, budget: Iterator[int]) -> Any:
         if depth >= self._max_depth:
@@ -234,9 +251,7 @@ class Redactor:
         return obj if same else result
 
     def _name(self, key: Any) -> str:
-        return self.text(
-            key if isinstance(key, str) else self._as_text(key) if isinstance(key, bytes) else str(key)
-        )
+        return self.text(self._as_text(key) if isinstance(key, str | bytes) else str(key))
 
     # ------------------------------------------------------------------------------------------- headers and queries
 

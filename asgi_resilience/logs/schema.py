@@ -34,6 +34,8 @@ LEVELS: Final = {
 }
 """The names of the levels on the lines, and their numbers in `logging`; a number between two has the name below it."""
 
+_NAMES: Final = {number: name for name, number in LEVELS.items()}
+
 ACCESS_LOGGER: Final = "asgi_resilience.access"
 """`logger.name` of the lines of requests."""
 
@@ -173,7 +175,7 @@ class LineFormatter:
 
     def record(self, record: logging.LogRecord) -> bytes:
         """The line of a `logging` record; of the current request when there is one."""
-        level = next((name for name, number in LEVELS.items() if record.levelno >= number), "TRACE")
+        level = _NAMES.get(record.levelno) or _level(record.levelno)
         fields: dict[str, Any] = {"timestamp": self._timestamp(record.created), "level": level, **self._tags}
         try:
             fields.update(record_fields(record, current_request(), self.redactor))
@@ -191,6 +193,10 @@ class LineFormatter:
             "message": message,
         }
         return encode({**fields, "context": {"dropped": dict(dropped)}})
+
+
+def _level(number: int) -> str:
+    return next((name for name, least in LEVELS.items() if number >= least), "TRACE")
 
 
 def _lost(error: Exception) -> str:

@@ -224,9 +224,7 @@ class LogSink:
                 self._bytes -= len(line)
                 self._count -= 1
             if not batch:
-                self._bytes = self._count = (
-                    0  # exact again, should a signal handler have logged between two counts
-                )
+                self._bytes = self._count = 0  # exact again, should a signal handler have logged in between
                 self._idle = True
                 for done in self._waiting:
                     done.set()

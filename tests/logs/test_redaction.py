@@ -431,6 +431,17 @@ def test_a_planted_secret_does_not_survive_at_any_depth(value, name, secret):
     assert secret not in json.dumps(redactor.value("", planted))
 
 
+@given(
+    st.dictionaries(
+        fragments | sensitive_name,
+        fragments | harmless | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False),
+    )
+)
+def test_a_flat_dict_is_redacted_like_any_other(flat):
+    """One look at all of a dict finds what a look at each of its items finds."""
+    assert redactor.value("", flat) == redactor.value("", {"nested": flat})["nested"]
+
+
 def test_names_are_remembered_within_bounds():
     """A flood of different names costs no memory."""
     for number in range(10_000):
