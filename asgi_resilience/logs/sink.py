@@ -200,15 +200,11 @@ class LogSink:
             if self._drops and not self._failing and not urgent and len(lines) <= self._usual_lines // 2:
                 batch.append(self._make_report())
                 room -= len(batch[0])
-            if (
-                not urgent and self._bytes <= room
-            ):  # usually; whoever logs must not wait while we go through them
+            if lines and not urgent and not batch and self._bytes <= room:  # usually: all, without a loop
+                self._bytes = self._count = 0
                 self._lines = deque()
-                batch += lines
                 self._left += len(lines)
-                self._count -= len(lines)
-                self._bytes -= sum(map(len, lines))
-                lines = self._lines
+                return [*lines]
             while lines or urgent:
                 first = urgent and (not lines or urgent[0][0] <= self._left or self._drops)
                 line = urgent[0][1] if first else lines[0]
