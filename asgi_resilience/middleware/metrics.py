@@ -188,7 +188,7 @@ class _Meter:
         tell = self._known.get(
             (record.method, record.route, record.status, record.outcome, record.error_code)
         ) or self._learn(record)
-        tell(record.duration * 1000)
+        tell((record.ended_at - record.started_at) * 1000)  # type: ignore[operator] # it has ended
 
     def _tell_gauge(self) -> None:
         count = self.in_flight

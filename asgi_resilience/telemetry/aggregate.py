@@ -67,7 +67,7 @@ class Aggregator:
         self._counters: dict[Series, _Cell] = {}
         self._meters: dict[tuple[Series, tuple[Series, ...]], _Cell] = {}
         self._gauges: dict[Series, float] = {}
-        self._folded = self._counters[_FOLDED] = _Cell(self)
+        self._folded = self._counters[_FOLDED] = _Cell(self.crowded)
         self._begin()
         starts_anew(self)
 
@@ -84,7 +84,7 @@ class Aggregator:
         cell = self._counters.get((name, tags))
         if cell is None:
             cell = self._counter(name, tags)
-        cell(value)
+        cell.tell(value)
 
     def gauge(self, name: str, /, value: float, tags: Tags = ()) -> None:
         """Set a gauge: the last value before a flush counts."""
@@ -110,15 +110,15 @@ class Aggregator:
                 # Each observation is folded once, however many series it is part of.
                 admitted = (*((name, OVERFLOW) for name, _ in every), _FOLDED)
             with self._lock:
-                cell = self._meters.setdefault((admitted[0], admitted[1:]), _Cell(self))
-        return cell
+                cell = self._meters.setdefault((admitted[0], admitted[1:]), _Cell(self.crowded))
+        return cell.tell
 
     def _counter(self, name: str, tags: Tags) -> "_Cell":
         series = self._admit((name, tags))
         if series != (name, tags):
-            self._folded(1)
+            self._folded.tell(1)
         with self._lock:
-            return self._counters.setdefault(series, _Cell(self))
+            return self._counters.setdefault(series, _Cell(self.crowded))
 
     def _admit(self, series: Series) -> Series:
         """The series itself while there is room, else the overflow of its name; names are few: people write them."""
@@ -186,27 +186,33 @@ class Aggregator:
 
 
 class _Cell:
-    """The observations of one combination of tags since the last flush."""
+    """The observations of one combination of tags since the last flush.
 
-    __slots__ = ("_aggregator", "_most", "_values")
+    Its two functions share what they work on: half of a request's cost here would be the way to it through `self`.
 
-    def __init__(self, aggregator: Aggregator) -> None:
-        self._aggregator = aggregator
-        self._values = array("d")
-        self._most = _STEP
+    Attributes:
+        tell: Adds an observation.
+        take: Returns what has gathered. Numbers that are none (NaN, infinity) are left out.
+    """
 
-    def __call__(self, value: float) -> None:
-        values = self._values
-        values.append(value)
-        if len(values) >= self._most:
-            self._most += _STEP
-            self._aggregator.crowded()
+    __slots__ = ("take", "tell")
 
-    def take(self) -> Sequence[float]:
-        """What has gathered; numbers that are none (NaN, infinity) are left out."""
-        taken = self._values[:]
-        del self._values[: len(taken)]
-        self._most = _STEP
-        if not isfinite(sum(taken)):
-            taken = array("d", filter(isfinite, taken))
-        return taken
+    def __init__(self, crowded: Callable[[], None]) -> None:
+        values, most = array("d"), _STEP
+        append = values.append
+
+        def tell(value: float) -> None:
+            nonlocal most
+            append(value)
+            if len(values) >= most:
+                most += _STEP
+                crowded()
+
+        def take() -> Sequence[float]:
+            nonlocal most
+            taken = values[:]
+            del values[: len(taken)]
+            most = _STEP
+            return taken if isfinite(sum(taken)) else array("d", filter(isfinite, taken))
+
+        self.tell, self.take = tell, take
