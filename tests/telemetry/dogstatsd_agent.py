@@ -30,7 +30,9 @@ def listen(url: str) -> tuple[socket.socket, str]:
     scheme, _, path = url.partition("://")
     if scheme == "udp":
         listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)  # as much as the system gives
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024
+        )  # as much as the system gives
         listener.bind(("127.0.0.1", int(path or 0)))
         return listener, f"udp://127.0.0.1:{listener.getsockname()[1]}"
     kind = socket.SOCK_STREAM if scheme == "unixstream" else socket.SOCK_DGRAM
