@@ -87,7 +87,13 @@ async def test_the_shutdown_flushes():
     seen = []
 
     async def send(message):
-        seen.append((message["type"], len(kept.batches)))
+        total = sum(
+            count
+            for batch in kept.batches
+            for (name, _), count in batch.counters.items()
+            if name == "api.requests.total"
+        )
+        seen.append((message["type"], total))
 
     messages = ["lifespan.startup", "lifespan.shutdown"]
 
