@@ -81,6 +81,10 @@ LOAD_SHED_LIMIT: Final = Metric("load_shed.limit", "gauge", "request", (), "How 
 LOAD_SHED_IN_FLIGHT: Final = Metric("load_shed.in_flight", "gauge", "request", (), "How many are being worked on.")
 LOAD_SHED_WAITING: Final = Metric("load_shed.waiting", "gauge", "request", (), "How many wait for their turn.")
 
+# ------------------------------------------------------------------------------------------------------- shared quotas
+
+RATE_LIMIT_UNSHARED: Final = Metric("rate_limit.unshared", "counter", "request", ("policy",), "Decisions of this process alone, as the shared store did not answer.")
+
 # ----------------------------------------------------------------------------------------------------- fault injection
 
 FAULTS_INJECTED: Final = Metric("faults.injected", "counter", "fault", ("fault", "target"), "Faults that were made on purpose.")

@@ -19,6 +19,7 @@ FLOORS = (
         *(
             "accept",
             "alarms",
+            "drain_phase",
             "error_rule",
             "errors",
             "health_check",
@@ -37,6 +38,7 @@ FLOORS = (
     ("settings",),
     # the layers and the policies
     ("client", "logs.gunicorn", "logs.setup", "middleware"),
+    ("quota.redis",),  # a store that is reached as an outbound dependency is
     # what puts them together
     ("health_checks", "monitoring", "stack", "testing"),
     ("__main__", "command", ""),
