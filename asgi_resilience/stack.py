@@ -136,6 +136,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
             )
         )
     if settings.metrics and settings.prometheus_path is not None:
+                drain_seconds=settings.drain_seconds,
         layers.append(_Layer(PrometheusMiddleware, path=settings.prometheus_path))
     if settings.request_id:
         layers.append(

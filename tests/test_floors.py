@@ -20,6 +20,7 @@ FLOORS = (
             "accept",
             "alarms",
             "drain_phase",
+            "drain_phase",
             "error_rule",
             "errors",
             "health_check",

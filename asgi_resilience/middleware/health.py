@@ -14,6 +14,7 @@ from weakref import WeakSet
 import orjson
 
 from asgi_resilience.context import ASGIApp, Message, Receive, Scope, Send, report_failure
+from asgi_resilience.drain_phase import DrainPhase
 from asgi_resilience.health_check import Check, HealthCheck, HealthChecks, HealthStatus
 
 __all__ = ("HealthMiddleware", "drain")
@@ -27,6 +28,7 @@ _layers: "WeakSet[HealthMiddleware]" = WeakSet()
 def drain() -> None:
     """Make this process's readiness 503, so that load balancers send no more requests; what is under way goes on.
 
+    From now on each HTTP/1 response closes its connection, so that none is idle when the server closes them all.
     There is no way back. Safe to call from a signal handler, from any thread, and more than once.
     """
     for layer in list(_layers):
@@ -44,7 +46,7 @@ class HealthMiddleware:
       that does without lifespan. Asks nobody.
     - `ready`, and the report at `path`: healthy when started, not draining, and the dependencies are. They are asked only
       then. Draining begins with `drain()`, and with lifespan shutdown at the latest; servers stop listening before
-      that, so load balancers only see the 503 of a `drain()`.
+      that, so load balancers only see the 503 of a `drain()`, or of `drain_seconds`.
 
     Args:
         app: The application.
@@ -60,11 +62,14 @@ class HealthMiddleware:
         details: Whether the report names version and dependencies: always, never, or as a function of the scope says.
         reports: More for people: functions by name, whose answers `?details` at `path` adds as `details`, to whoever may
             see these at all. They change no status, so a probe need not know of them. They must not block.
+        drain_seconds: For which SIGTERM is held back from the server after a `drain()`; a second one is not.
+            Default 0.0: it is the server's alone. It begins with the server's lifespan call; see `DrainPhase`.
         clock: Seconds, monotonic.
         wall_clock: Seconds since the epoch, for `timestamp`.
 
     Raises:
-        ValueError: A path does not begin with a slash or is used twice, or as `HealthChecks`.
+        ValueError: A path does not begin with a slash or is used twice, `drain_seconds` is below 0 or endless, or as
+            `HealthChecks`.
     """
 
     def __init__(
@@ -81,10 +86,12 @@ class HealthMiddleware:
         cache_ttl: float = 1.0,
         details: bool | Callable[[Scope], bool] = True,
         reports: Mapping[str, Callable[[], object]] | None = None,
+        drain_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.app = app
+        self.app = self._pass_on = app
+        self._drain_phase = DrainPhase(drain_seconds, drain)
         self._checks = HealthChecks(checks, timeout=check_timeout, ttl=cache_ttl, clock=clock)
         self._version = version
         self._details = details
@@ -116,6 +123,7 @@ class HealthMiddleware:
     def drain(self) -> None:
         """As the function `drain`, for this layer alone."""
         self._draining = True
+        self._pass_on = self._pass_on_and_close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -130,7 +138,20 @@ class HealthMiddleware:
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        await self._pass_on(scope, receive, send)
+
+    async def _pass_on_and_close(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+            await self.app(scope, receive, send)  # RFC 9113 §8.2.2: HTTP/2 knows no such header
+            return
+
+        async def closing_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [field for field in message.get("headers", ()) if field[0].lower() != b"connection"]
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
+            await send(message)
+
+        await self.app(scope, receive, closing_send)
 
     def _below_root(self, scope: Scope) -> Callable[[], Awaitable[_Report]] | None:
         path: str = scope["path"]
@@ -191,7 +212,7 @@ class HealthMiddleware:
         async def watched_receive() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
-                self._draining = True
+                self.drain()
             return message
 
         async def watched_send(message: Message) -> None:
@@ -203,10 +224,14 @@ class HealthMiddleware:
             await send(message)
 
         self._started = self._draining = False
+        self._pass_on = self.app
+        self._drain_phase.install()
         try:
             await self.app(scope, watched_receive, watched_send)
         finally:
-            if not answered:  # an app without lifespan: the server goes on without it, too
+            if answered:
+                self._drain_phase.remove()
+            else:  # an app without lifespan: the server goes on without it, too
                 self._started = True
 
 

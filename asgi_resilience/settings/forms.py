@@ -31,6 +31,7 @@ __all__ = (
     "paths",
     "seconds",
     "seconds_or_none",
+    "seconds_or_zero",
     "several",
     "share",
     "switch",
@@ -114,6 +115,13 @@ def seconds(value: Any) -> float:
     """A length of time."""
     if not (_is_number(value) and 0 < value < inf):
         raise ValueError("expected seconds above 0")
+    return cast("float", value)
+
+
+def seconds_or_zero(value: Any) -> float:
+    """A length of time, or none at all."""
+    if not (_is_number(value) and 0 <= value < inf):
+        raise ValueError("expected seconds, 0 or more")
     return cast("float", value)
 
 

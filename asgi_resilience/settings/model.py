@@ -60,6 +60,7 @@ class Settings:
         health_checks: Named async checks of dependencies, or `HealthCheck`s.
         request_id: Give every request an id.
         request_id_header: Name of its header, in and out.
+        drain_seconds: How long SIGTERM is held back from the server, while readiness is 503 and requests are served.
         trust_request_id: Take over a well-formed inbound id: from everyone, from no one, or from these networks.
         trace_context: Find or make the ids that join log lines to traces.
         trust_trace: Believe inbound trace headers: of everyone, of no one, or of these networks.
@@ -129,6 +130,7 @@ class Settings:
     trust_request_id: bool | tuple[str, ...] = True
     trace_context: bool = True
     trust_trace: bool | tuple[str, ...] = True
+    drain_seconds: float = 0.0
     keep_traces: tuple[str | Callable[[Any], bool], ...] = ()
     route_resolver: Callable[[Any], str | None] | None = None
     access_log: bool = True

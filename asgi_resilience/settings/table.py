@@ -38,6 +38,7 @@ FORMS: dict[str, form.Form] = {
     "keep_traces": policy.keep_rules,
     "route_resolver": form.function_or_none,
     "access_log_sample_rate": form.share,
+    "drain_seconds": form.seconds_or_zero,
     "access_log_slow": form.threshold,
     "client_error_level": form.one_of(*get_args(ClientErrorLevel)),
     "log_level": form.one_of(*get_args(LogLevel)),

@@ -360,6 +360,36 @@ async def test_draining_makes_it_unready_and_nothing_else():
     assert (await asgi_request(other, path="/")).body == b"the app's own"
 
 
+async def test_while_draining_each_response_closes_its_connection():
+    """Of HTTP/1, whatever the app says of the connection; HTTP/2 knows no such header (RFC 9113 §8.2.2)."""
+
+    async def keeping(scope, receive, send):
+        await PlainTextResponse("kept", headers={"connection": "keep-alive", "x-own": "1"})(
+            scope, receive, send
+        )
+
+    layer = HealthMiddleware(ASGILint(keeping))
+    assert (await asgi_request(layer)).headers["connection"] == "keep-alive"
+    layer.drain()
+    answer = await asgi_request(layer)
+    assert [value for name, value in answer.start["headers"] if name == b"connection"] == [b"close"]
+    assert (answer.status, answer.body, answer.headers["x-own"]) == (200, b"kept", "1")
+    assert (await asgi_request(layer, http_version="2")).headers["connection"] == "keep-alive"
+
+
+async def test_while_draining_websockets_pass():
+    """A websocket has no response that could close its connection."""
+
+    async def accepting(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    layer = HealthMiddleware(accepting)
+    layer.drain()
+    assert (await asgi_websocket(layer)).accepted
+
+
 def test_draining_keeps_no_layer_alive():
     """The function `drain` only knows layers that are in use."""
     gc.collect()
