@@ -32,6 +32,8 @@ from asgi_resilience.middleware.request_id import RequestIDMiddleware
 from asgi_resilience.middleware.timeout import TimeoutMiddleware
 from asgi_resilience.middleware.trace_context import TraceContextMiddleware
 from asgi_resilience.peers import TrustedProxies
+from asgi_resilience.quota.gcra import AsyncQuotaStore
+from asgi_resilience.quota.of_settings import quota_store, with_check
 from asgi_resilience.settings import Settings
 from asgi_resilience.telemetry.error_budgets import keep_error_budgets
 from asgi_resilience.telemetry.pipeline import pipeline
@@ -117,6 +119,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
     service, environment, version = settings.service, settings.environment, settings.version
     layers: list[Middleware] = []
     sink: MetricSink = NULL
+    store = quota_store(settings)
     reports: dict[str, Any] = {}
     if settings.metrics and settings.slos:
         budgets = keep_error_budgets(pipeline(), settings.slos, settings.slo_state_file)
@@ -126,7 +129,7 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
         layers.append(
             _Layer(
                 HealthMiddleware,
-                checks=settings.health_checks,
+                checks=with_check(settings.health_checks, store),
                 version=version,
                 path=settings.health_path,
                 live_path=f"{base}/live",
@@ -182,14 +185,17 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 errors=errors,
             )
         )
-    return [*layers, *_guards(settings, errors, sink)]
+    return [*layers, *_guards(settings, errors, sink, store)]
 
 
-def _guards(settings: Settings, errors: ErrorRenderer, sink: MetricSink) -> list[Middleware]:
+def _guards(
+    settings: Settings, errors: ErrorRenderer, sink: MetricSink, store: AsyncQuotaStore | None
+) -> list[Middleware]:
     """The layers that answer in the place of the application, outermost first."""
     proxies = TrustedProxies(settings.trusted_proxies)
     layers: list[Middleware] = []
     if settings.rate_limit is not None or settings.rate_limit_paths:
+        secret = settings.rate_limit_key_secret
         layers.append(
             _Layer(
                 RateLimitMiddleware,
@@ -199,6 +205,8 @@ def _guards(settings: Settings, errors: ErrorRenderer, sink: MetricSink) -> list
                 exempt_paths=settings.rate_limit_exempt_paths,
                 headers=settings.rate_limit_headers,
                 unknown_client=settings.rate_limit_unknown_client,
+                store=store,
+                key_secret=None if secret is None else secret.encode(),
                 trusted_proxies=proxies,
                 errors=errors,
             )

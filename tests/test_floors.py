@@ -30,16 +30,16 @@ FLOORS = (
             "metric_sink",
             "paths",
         ),
-        *("quota.gcra", "retry_after", "shedding", "slo", "timeouts", "trace_ids", "traceparent"),
+        *("quota.gcra", "retry_after", "slo", "timeouts", "trace_ids", "traceparent"),
     ),
-    ("context", "error_specs", "logs.redaction", "quota", "route", "trace_headers"),
+    ("context", "error_specs", "logs.redaction", "quota", "route", "shedding", "trace_headers"),
     ("error_catalogue", "logs", "faults", "peers", "recorder", "request_headers", "telemetry"),
     ("error_response",),
     ("exchange", "plain_error"),
     ("settings",),
     # the layers and the policies
     ("client", "logs.gunicorn", "logs.setup", "middleware"),
-    ("quota.redis",),  # a store that is reached as an outbound dependency is
+    ("quota.of_settings", "quota.redis"),  # a store that is reached as an outbound dependency is
     # what puts them together
     ("health_checks", "monitoring", "stack", "testing"),
     ("__main__", "command", ""),

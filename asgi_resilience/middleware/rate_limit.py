@@ -66,7 +66,8 @@ class RateLimitMiddleware:
         headers: Send the `RateLimit` fields with allowed HTTP responses; a 429 always has them.
         store: Where the counts are kept. None: in this process, at most 100,000 clients. When an asynchronous store
             fails, the request is admitted and the failure reported.
-        key_secret: For the hash, 16 to 64 bytes. None: random; processes that share a store need the same.
+        key_secret: For the hash, 16 to 64 bytes. None: random, so that only this process knows the clients by their
+            keys; a store that others share needs one.
         errors: How the 429 looks.
         clock: For the store in this process, in seconds; monotonic.
 
@@ -112,6 +113,10 @@ class RateLimitMiddleware:
         self._take: Callable[[str, Rules], Decision] | None = getattr(self._store, "take", None)
         if self._take is None and not hasattr(self._store, "take_async"):
             raise ValueError(f"store={store!r}: expected an object with take() or take_async()")
+        if getattr(store, "shared", False) and self._identify is not None and key_secret is None:
+            raise ValueError(
+                f"key_secret=None: with a shared store and key={key!r}, expected 16 to 64 bytes, the same in every process"
+            )
         self._secret = token_bytes(32) if key_secret is None else key_secret
         self._errors = ErrorRenderer() if errors is None else errors
 

@@ -7,7 +7,7 @@ breaker; without an answer the process decides by itself, so that a quota store 
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from asgi_resilience.context import report_failure
 from asgi_resilience.health_check import HealthStatus
@@ -60,11 +60,14 @@ class RedisQuota:
     Attributes:
         dependency: What every question goes through.
         lost: Whether this process decides by itself, as the store does not answer.
+        shared: True: others use the same keys, so what names a client must be hashed alike by all of them.
 
     Raises:
         ValueError: An option is out of its range; it names the option, the value and the range.
         ImportError: Of the module: without the extras `redis` and `client`.
     """
+
+    shared: Final = True
 
     def __init__(
         self,
@@ -177,6 +180,6 @@ _MEANINGS: Final = {"local": "held to a share", "open": "not held", "closed": "t
 
 
 def _client(url: str, connections: int) -> Any:
-    make_pool: Any = BlockingConnectionPool.from_url  # untyped in redis-py
-    pool = make_pool(url, max_connections=connections, timeout=None, retry=Retry(NoBackoff(), 0))
+    pools = cast("Any", BlockingConnectionPool)  # redis-py does not type its options
+    pool = pools.from_url(url, max_connections=connections, timeout=None, retry=Retry(NoBackoff(), 0))
     return Redis.from_pool(pool)

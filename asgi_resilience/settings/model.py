@@ -19,6 +19,7 @@ from asgi_resilience.settings.table import (
     OBJECTS,
     READERS,
     READERS_BY_TYPE,
+    SECRETS,
     ClientErrorLevel,
     LogLevel,
     RedactEmail,
@@ -42,7 +43,8 @@ class SettingError(ValueError):
     """
 
     def __init__(self, where: str, value: object, problem: str) -> None:
-        super().__init__(f"{where}={value!r}: {problem}")
+        secret = where.lower().endswith(SECRETS) and value is not None
+        super().__init__(f"{where}={'***' if secret else repr(value)}: {problem}")
         self.where = where
         self.problem = problem
 
@@ -97,6 +99,9 @@ class Settings:
         rate_limit_exempt_paths: Paths that are not limited, with everything below them.
         rate_limit_headers: Send `RateLimit` and `RateLimit-Policy` with allowed responses.
         rate_limit_unknown_client: `"allow"`, `"refuse"`, or count as one (`"shared"`) clients without an address.
+        rate_limit_store: Of counts that all processes share, such as `redis://localhost:6379/0`. None: each for itself.
+        rate_limit_leased: Take from that store for about a second in advance, and not for each request.
+        rate_limit_key_secret: 16 to 64 bytes, the same in all processes, for keys that are no addresses in that store.
         load_shed: Refuse with a 503 what could not be done in time.
         load_shed_limit: How many requests may be worked on at once. None: it is found out.
         load_shed_queue: How many more may wait for their turn.
@@ -163,6 +168,9 @@ class Settings:
     rate_limit_exempt_paths: tuple[str, ...] = ()
     rate_limit_headers: bool = True
     rate_limit_unknown_client: UnknownClient = "allow"
+    rate_limit_store: str | None = field(default=None, repr=False)
+    rate_limit_leased: bool = False
+    rate_limit_key_secret: str | None = field(default=None, repr=False)
     load_shed: bool = False
     load_shed_limit: int | None = None
     load_shed_queue: int = 100
@@ -191,6 +199,9 @@ class Settings:
         for name in ("dogstatsd", "prometheus_path", "slos"):
             if getattr(self, name) and self.metric_sink is not None:
                 raise SettingError(name, getattr(self, name), "does not go with a metric_sink")
+        if self.rate_limit_store and self.rate_limit_key != "client" and not self.rate_limit_key_secret:
+            problem = f"needed with a rate_limit_store and rate_limit_key={self.rate_limit_key!r}"
+            raise SettingError("rate_limit_key_secret", None, problem)
 
     def redactor(self) -> Redactor:
         """What every log line of the service is redacted by."""

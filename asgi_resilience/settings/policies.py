@@ -21,6 +21,7 @@ __all__ = (
     "errors",
     "faults",
     "keep_rules",
+    "key_secret",
     "limit",
     "limit_key",
     "limits_by_path",
@@ -28,9 +29,12 @@ __all__ = (
     "redact_keys",
     "redact_patterns",
     "sink",
+    "store_url",
     "timeouts_by_path",
 )
 
+_STORES: Final = ("redis://", "rediss://", "unix://")
+_SECRET_SIZES: Final = range(16, 65)
 _SINK: Final = ("increment", "gauge", "histogram")
 
 
@@ -62,6 +66,20 @@ def limit_key(value: Any) -> Any:
         fits = callable(value) and not iscoroutinefunction(value)
     if not fits:
         raise ValueError("expected 'client', 'header:<name>', or a callable that returns without waiting")
+    return value
+
+
+def store_url(value: Any) -> str:
+    """Where a shared quota store is."""
+    if not isinstance(value, str) or not value.startswith(_STORES):
+        raise ValueError("expected a URL such as redis://localhost:6379/0, rediss://… or unix://…, or None")
+    return value
+
+
+def key_secret(value: Any) -> str:
+    """A secret that several processes share."""
+    if not isinstance(value, str) or len(value.encode()) not in _SECRET_SIZES:
+        raise ValueError("expected text of 16 to 64 bytes, or None")
     return value
 
 

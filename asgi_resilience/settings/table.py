@@ -13,6 +13,7 @@ __all__ = (
     "OBJECTS",
     "READERS",
     "READERS_BY_TYPE",
+    "SECRETS",
     "ClientErrorLevel",
     "LogLevel",
     "RedactEmail",
@@ -24,6 +25,11 @@ ClientErrorLevel = Literal["INFO", "WARN"]
 RedactEmail = Literal["local", "domain"]
 UnknownClient = Literal["allow", "shared", "refuse"]
 
+
+SECRETS: Final = (
+    "rate_limit_key_secret",
+    "rate_limit_store",
+)  # whose values no error may show; a URL has a password
 
 OBJECTS: Final = frozenset(("metric_sink", "health_checks", "slos", "faults", "route_resolver"))
 
@@ -58,6 +64,8 @@ FORMS: dict[str, form.Form] = {
     "rate_limit_paths": policy.limits_by_path,
     "rate_limit_key": policy.limit_key,
     "rate_limit_unknown_client": form.one_of(*get_args(UnknownClient)),
+    "rate_limit_store": form.or_none(policy.store_url),
+    "rate_limit_key_secret": form.or_none(policy.key_secret),
     "load_shed_limit": form.or_none(form.count),
     "load_shed_queue": form.count_or_zero,
     "load_shed_max_wait": form.seconds,
@@ -91,6 +99,8 @@ READERS: dict[str, read_as.Reader] = {
     "slo_state_file": read_as.optional,
     "deadline_header": read_as.optional,
     "rate_limit": read_as.optional,
+    "rate_limit_store": read_as.optional,
+    "rate_limit_key_secret": read_as.optional,
     "load_shed_limit": read_as.count,
     "load_shed_queue": read_as.count,
     "load_shed_paths": read_as.texts_by_path,

@@ -591,6 +591,21 @@ async def test_a_store_that_is_down_refuses_nobody(failures):
     assert list(failures.values()) == [3]
 
 
+@pytest.mark.parametrize("key", ["header:X-API-Key", lambda scope: None])
+def test_a_shared_store_needs_a_secret_for_what_is_hashed(key):
+    """Processes with secrets of their own would know one client by many keys; addresses are not hashed."""
+
+    class Shared(Asynchronous):
+        shared = True
+
+    with pytest.raises(
+        ValueError, match=r"key_secret=None: with a shared store and key=.*, expected 16 to 64 bytes"
+    ):
+        limited(limit="1/minute", store=Shared(), key=key)
+    limited(limit="1/minute", store=Shared(), key=key, key_secret=b"0123456789abcdef")
+    limited(limit="1/minute", store=Shared())
+
+
 # ---------------------------------------------------------------------------------------------------------- options
 
 

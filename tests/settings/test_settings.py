@@ -70,6 +70,9 @@ WRONG = {
     "rate_limit_exempt_paths": ("a",),
     "rate_limit_headers": None,
     "rate_limit_unknown_client": "ignore",
+    "rate_limit_store": "memcached://user:password@host",
+    "rate_limit_leased": "yes",
+    "rate_limit_key_secret": "too short",
     "timeout": "30",
     "stream_idle_timeout": 0,
     "event_stream_idle_timeout": -1,
@@ -120,6 +123,9 @@ FROM_TEXT = {
     "rate_limit_exempt_paths": ("/a", ("/a",)),
     "rate_limit_headers": ("no", False),
     "rate_limit_unknown_client": ("shared", "shared"),
+    "rate_limit_store": ("redis://cache:6379/1", "redis://cache:6379/1"),
+    "rate_limit_leased": ("on", True),
+    "rate_limit_key_secret": ("0123456789abcdef", "0123456789abcdef"),
     "load_shed": ("on", True),
     "load_shed_limit": ("50", 50),
     "load_shed_queue": ("0", 0),
@@ -158,7 +164,8 @@ def test_every_field_is_checked(name):
     """A wrong value is refused when the settings are made, and the error names the field and the value."""
     with pytest.raises(ValueError, match=r"expected|not an address|not a regular") as raised:
         Settings(**{name: WRONG[name]})
-    assert str(raised.value).startswith(f"{name}={WRONG[name]!r}: ")
+    shown = "***" if name in table.SECRETS else repr(WRONG[name])
+    assert str(raised.value).startswith(f"{name}={shown}: ")
 
 
 def test_settings_are_frozen():
@@ -201,6 +208,29 @@ def test_what_belongs_to_the_pipeline_does_not_go_with_another_sink(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))}=.*: does not go with a metric_sink"):
         Settings(metric_sink=NULL, **options)
     assert Settings(metric_sink=NULL, dogstatsd=False).dogstatsd is False
+
+
+@pytest.mark.parametrize("name", ["rate_limit_store", "rate_limit_key_secret"])
+def test_secrets_are_not_shown(name):
+    """Neither an error nor the text of the settings tells a password."""
+    for wrong in (
+        lambda: Settings(**{name: "a password"}),
+        lambda: Settings.from_env({variable(name): "a password"}),
+    ):
+        with pytest.raises(ValueError, match="=\\*\\*\\*: expected") as raised:
+            wrong()
+        assert "a password" not in str(raised.value)
+    text = {"rate_limit_store": "redis://:password@cache", "rate_limit_key_secret": "password" * 2}[name]
+    assert "password" not in repr(Settings(**{name: text})).replace(name, "")
+
+
+@pytest.mark.parametrize("key", ["header:X-API-Key", lambda scope: None])
+def test_a_shared_store_needs_a_shared_secret(key):
+    """Keys that are hashed are hashed alike by all processes, or the settings are refused; addresses are not hashed."""
+    with pytest.raises(ValueError, match="rate_limit_key_secret=None: needed with a rate_limit_store"):
+        Settings(rate_limit_store="redis://cache", rate_limit_key=key)
+    Settings(rate_limit_store="redis://cache", rate_limit_key=key, rate_limit_key_secret="a" * 16)
+    Settings(rate_limit_store="redis://cache")
 
 
 @pytest.mark.parametrize("slos", [DEFAULT_SLOS[0], [DEFAULT_SLOS[0]]])
