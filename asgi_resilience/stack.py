@@ -136,10 +136,10 @@ def stack(settings: Settings | None = None) -> list[Middleware]:
                 ready_path=f"{base}/ready",
                 startup_path=f"{base}/startup",
                 reports=reports,
+                drain_seconds=settings.drain_seconds,
             )
         )
     if settings.metrics and settings.prometheus_path is not None:
-                drain_seconds=settings.drain_seconds,
         layers.append(_Layer(PrometheusMiddleware, path=settings.prometheus_path))
     if settings.request_id:
         layers.append(

@@ -20,7 +20,6 @@ FLOORS = (
             "accept",
             "alarms",
             "drain_phase",
-            "drain_phase",
             "error_rule",
             "errors",
             "health_check",

@@ -60,9 +60,9 @@ class Settings:
         health: Answer `/health`, `/health/live`, `/health/ready` and `/health/startup`.
         health_path: Of the whole report; the three probes live below it.
         health_checks: Named async checks of dependencies, or `HealthCheck`s.
+        drain_seconds: How long SIGTERM is held back from the server, while readiness is 503 and requests are served.
         request_id: Give every request an id.
         request_id_header: Name of its header, in and out.
-        drain_seconds: How long SIGTERM is held back from the server, while readiness is 503 and requests are served.
         trust_request_id: Take over a well-formed inbound id: from everyone, from no one, or from these networks.
         trace_context: Find or make the ids that join log lines to traces.
         trust_trace: Believe inbound trace headers: of everyone, of no one, or of these networks.
@@ -130,12 +130,12 @@ class Settings:
     health: bool = True
     health_path: str = "/health"
     health_checks: Any = ()
+    drain_seconds: float = 0.0
     request_id: bool = True
     request_id_header: str = "X-Request-ID"
     trust_request_id: bool | tuple[str, ...] = True
     trace_context: bool = True
     trust_trace: bool | tuple[str, ...] = True
-    drain_seconds: float = 0.0
     keep_traces: tuple[str | Callable[[Any], bool], ...] = ()
     route_resolver: Callable[[Any], str | None] | None = None
     access_log: bool = True
