@@ -110,7 +110,8 @@ class FaultPlan:
         self.check(environment)
         self.injected: Counter[str] = Counter()
         self._faults = faults
-        self._random = random.Random(seed)  # noqa: S311 - dice
+        # Without a seed not even forked processes share their dice: the system's have no state that a fork could copy.
+        self._random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 - dice
         self._metrics = metrics
 
     @classmethod
