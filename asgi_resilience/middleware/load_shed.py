@@ -50,7 +50,7 @@ _TURN: Final = 0.01
 """Seconds between two looks at the lag of the event loop."""
 _CALM: Final = 10.0
 """Seconds without a refusal after which an overload is over."""
-_ERROR, _SERVER_ERROR = 400, 500
+_ERROR: Final = 400
 _OVERLOADED: Final = (503, 504)
 
 
@@ -115,7 +115,7 @@ class LoadShedMiddleware:
         self._retry_after = retry_after
         self._errors = ErrorRenderer() if errors is None else errors
         self._sink = sink
-        self._clock = clock
+        self.clock = clock
         self._rnd = rnd
         self._look_at = self._tell_at = -inf
         self._shed, self._shed_since, self._shed_at = 0, 0.0, -inf
@@ -132,16 +132,18 @@ class LoadShedMiddleware:
             return await self.app(scope, receive, send)
         if self._header is not None:
             priority = self._claimed(scope, priority)
-        now = self._clock()
+        now = self.clock()
         if now >= self._look_at:
             self._look(now)
         if self._lag is not None and self._lag.share and self._rnd() < _share(self._lag.share, priority):
             return await self._refuse(scope, send, record, priority, "event_loop_lag")
         if record.kind != "http":  # a connection that is open for an hour is not an hour's work
             return await self.app(scope, receive, send)
-        if not (self.gate.enter(priority) or await self.gate.wait(priority)):
-            return await self._refuse(scope, send, record, priority, "concurrency")
-        permit = _Permit(self.gate, self.limit, self._clock)
+        if not self.gate.enter(priority):
+            if not await self.gate.wait(priority):
+                return await self._refuse(scope, send, record, priority, "concurrency")
+            now = self.clock()
+        permit = _Permit(self, now)
         record.on_start.append(permit.answered)
         try:
             return await self.app(scope, receive, send)
@@ -158,7 +160,7 @@ class LoadShedMiddleware:
     async def _refuse(
         self, scope: Scope, send: Send, record: RequestContext, priority: Priority, reason: str
     ) -> None:
-        now = self._clock()
+        now = self.clock()
         if not self._shed:
             self._shed_since = now
             _logger.warning("Overloaded (%s): requests are refused with 503 SERVICE_OVERLOADED", reason)
@@ -189,7 +191,7 @@ class LoadShedMiddleware:
     def _turned(self, asked: float) -> None:
         """The event loop has come round, and has run everything that was ready before."""
         assert self._lag is not None
-        now = self._clock()
+        now = self.clock()
         self._lag.update(now - asked, now)
 
     def _tell(self, now: float) -> None:
@@ -208,33 +210,34 @@ class LoadShedMiddleware:
 class _Permit:
     """A place at work, from the admission to the start of the response."""
 
-    __slots__ = ("_began", "_clock", "_gate", "_held", "_limit")
+    __slots__ = ("_began", "_held", "_layer")
 
-    def __init__(self, gate: Gate, limit: ConcurrencyLimit, clock: Callable[[], float]) -> None:
-        self._gate = gate
-        self._limit = limit
-        self._clock = clock
-        self._began = clock()
+    def __init__(self, layer: LoadShedMiddleware, began: float) -> None:
+        self._layer = layer
+        self._began = began
         self._held = True
 
     def answered(self, _: RequestContext, message: Message) -> None:
         """The response starts: the work is done, and how long it took is worth knowing."""
         if not self._held:
             return
+        self._held = False
+        layer = self._layer
+        gate = layer.gate
+        in_flight = gate.in_flight
+        gate.leave()
         status: int = message["status"]
-        now = self._clock()
-        in_flight = self._gate.in_flight
-        self.give_back()
-        if status in _OVERLOADED:
-            self._limit.sample(now - self._began, in_flight, now, dropped=True)
-        elif status < _ERROR:  # what fails, fails fast, and would pass for good health
-            self._limit.sample(now - self._began, in_flight, now, dropped=False)
+        if (
+            status < _ERROR or status in _OVERLOADED
+        ):  # what else fails, fails fast, and would pass for good health
+            now = layer.clock()
+            layer.limit.sample(now - self._began, in_flight, now, dropped=status >= _ERROR)
 
     def give_back(self) -> None:
-        """Let the next one in; once."""
+        """Let the next one in, unless the response has started."""
         if self._held:
             self._held = False
-            self._gate.leave()
+            self._layer.gate.leave()
 
 
 def _share(share: float, priority: Priority) -> float:

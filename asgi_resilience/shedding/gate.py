@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
-import anyio
-
 from asgi_resilience.shedding.limit import ConcurrencyLimit
+from asgi_resilience.shedding.waiter import Waiter
 
 __all__ = ("PRIORITIES", "Gate", "Priority")
 
@@ -21,14 +20,6 @@ PRIORITIES: Final[dict[Priority, float]] = {"critical": 1.25, "normal": 1.0, "sh
 """Which share of the limit each may fill, the most important first. What is above 1 is kept free for it."""
 _STANDING: Final = 20
 """A wait in a standing queue is so many times shorter."""
-
-
-class _Waiter:
-    __slots__ = ("admitted", "called")
-
-    def __init__(self) -> None:
-        self.admitted = False
-        self.called = anyio.Event()
 
 
 class Gate:
@@ -42,29 +33,27 @@ class Gate:
 
     Attributes:
         in_flight: How many are in.
+        waiting: How many wait.
     """
 
-    __slots__ = ("_clock", "_empty_at", "_limit", "_longest", "_queue", "_waiters", "in_flight")
+    __slots__ = ("_clock", "_empty_at", "_limit", "_longest", "_queue", "_waiters", "in_flight", "waiting")
 
     def __init__(
         self, limit: ConcurrencyLimit, *, queue: int, longest: float, clock: Callable[[], float]
     ) -> None:
-        self.in_flight = 0
+        self.in_flight = self.waiting = 0
         self._limit = limit
         self._queue = queue
         self._longest = longest
         self._clock = clock
-        self._waiters: dict[Priority, deque[_Waiter]] = {each: deque() for each in PRIORITIES}
+        self._waiters: dict[Priority, deque[Waiter]] = {each: deque() for each in PRIORITIES}
         self._empty_at = clock()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return sum(map(len, self._waiters.values()))
 
     def enter(self, priority: Priority) -> bool:
         """Let one in, if there is room now and nobody as important waits."""
-        if self.in_flight >= self._limit.limit * PRIORITIES[priority] or self._outranked(priority):
+        if self.in_flight >= self._limit.limit * PRIORITIES[priority]:
+            return False
+        if self.waiting and self._outranked(priority):
             return False
         self.in_flight += 1
         return True
@@ -77,32 +66,35 @@ class Gate:
         if not self.waiting:
             self._empty_at = now
         standing = now - self._empty_at > self._longest
-        waiter, waiters = _Waiter(), self._waiters[priority]
+        waiter, waiters = Waiter(), self._waiters[priority]
         waiters.append(waiter)
+        self.waiting += 1
         try:
-            with anyio.move_on_after(self._longest / _STANDING if standing else self._longest):
-                await waiter.called.wait()
+            await waiter.wait(self._longest / _STANDING if standing else self._longest)
         except BaseException:
             if waiter.admitted:  # called and cancelled at once: the place is somebody else's
                 self.leave()
             raise
         finally:
-            if waiter in waiters:
+            if not waiter.called:
                 waiters.remove(waiter)
+                self.waiting -= 1
         return waiter.admitted
 
     def leave(self) -> None:
         """One has left; call those in who wait, as far as there is room."""
         self.in_flight -= 1
+        if self.waiting:
+            self._call_in()
+
+    def _call_in(self) -> None:
         standing = self._clock() - self._empty_at > self._longest
         for priority, waiters in self._waiters.items():
             while waiters and self.in_flight < self._limit.limit * PRIORITIES[priority]:
                 waiter = waiters.pop() if standing else waiters.popleft()
-                waiter.admitted = True
                 self.in_flight += 1
-                waiter.called.set()
-        if not self.waiting:
-            self._empty_at = self._clock()
+                self.waiting -= 1
+                waiter.call(admitted=True)
 
     def _outranked(self, priority: Priority) -> bool:
         rank = PRIORITIES[priority]
@@ -112,6 +104,7 @@ class Gate:
         """Send away one who waits and is less important; whether there was one."""
         for each, waiters in reversed(self._waiters.items()):
             if waiters and PRIORITIES[each] < PRIORITIES[priority]:
-                waiters.pop().called.set()
+                waiters.pop().call(admitted=False)
+                self.waiting -= 1
                 return True
         return False
