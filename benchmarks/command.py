@@ -25,6 +25,7 @@ QUESTIONS: Mapping[str, str] = {
     "client": "client",
     "logging": "log_lines",  # a module of its own name would be taken for that of the standard library
     "memory": "memory",
+    "quota": "quota",
     "scale": "scale",
 }
 """What can be asked, and the module that answers."""
