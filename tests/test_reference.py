@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 import asgi_resilience
 from asgi_resilience import client
@@ -212,3 +213,24 @@ def test_every_dependency_is_documented_with_its_extra():
     assert documented == {
         (re.split(r"[^\w-]", package)[0], extra) for extra, packages in wanted.items() for package in packages
     }
+
+
+# ------------------------------------------------------------------------------------------------------ what can be run
+
+
+@pytest.mark.parametrize("name", ["deploy", "kubernetes-probes"])
+def test_the_probes_that_are_shown_are_those_of_the_manifest(name):
+    """What a page shows of the probes stands in the manifest of the example, number by number."""
+    manifest = (ROOT / "examples" / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8")
+    containers = [
+        container
+        for document in yaml.safe_load_all(manifest)
+        if document["kind"] == "Deployment"
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]
+    text = (ROOT / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(re.search(r"```yaml\n(startupProbe:.*?)```", text, re.DOTALL)[1])
+    assert any(
+        all(container[probe] | numbers == container[probe] for probe, numbers in shown.items())
+        for container in containers
+    )
