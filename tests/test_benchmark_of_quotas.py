@@ -1,17 +1,10 @@
 """The benchmark of quotas decides what it says, with and without Redis."""
 
-import asyncio
 import importlib.util
 
 import pytest
 
-from asgi_resilience.quota.gcra import Decision
 from benchmarks import quota
-
-
-@pytest.fixture(autouse=True)
-def blockbuster():
-    """No guard: that a peer blocks is its affair."""
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +17,17 @@ def url():
 
 @pytest.mark.parametrize("name", quota.SUBJECTS)
 def test_every_subject_decides(name, url):
-    """Each subject admits its client, by as many decisions as are told."""
-    make, asks, package = quota.SUBJECTS[name]
+    """Each subject decides in a process of its own, and tells how often."""
+    _, asks, package = quota.SUBJECTS[name]
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
 
-    async def run():
-        decide = await make(url if asks else "")
-        decision = await decide()
-        assert not isinstance(decision, Decision) or decision.remaining == quota.PER_MINUTE - 1
-        assert decision is not False
-        assert await quota._decide(decide, 0.0) == 0
-
-    asyncio.run(run())
+    with quota._Worker(name, url if asks else "") as worker:
+        worker.begin(2, 0.02)
+        decisions, seconds, cpu = worker.end()
+    assert decisions >= 2 * quota.STRIDE
+    assert 0.02 <= seconds < quota.PATIENCE
+    assert cpu > 0
 
 
 def test_processes_decide_together(url):
