@@ -85,6 +85,10 @@ async def test_headers_and_log_lines_name_the_request(make, caplog):
     assert answer.status == 200
     (first, record), (second, _) = seen
     assert first["x-request-id"] == second["x-request-id"] == answer.headers["x-request-id"]
-    assert first["traceparent"].split("-")[1:3] == [record.trace_id, record.span_id]
+    (trace_id, parent_id), (also, another_id) = (
+        each["traceparent"].split("-")[1:3] for each in (first, second)
+    )
+    assert trace_id == also == record.trace_id
+    assert len({parent_id, another_id, record.span_id}) == 3  # each attempt is a span of its own
     assert 0 < int(second["x-request-timeout-ms"]) < int(first["x-request-timeout-ms"]) <= 2000
     assert "sports: attempt 2 follows" in caplog.text
