@@ -187,7 +187,7 @@ configure_logging(Settings(service="one"))
 with tracer.trace("work"):
     logging.getLogger("app").info("inside")
 """
-    if find_spec("ddtrace") is None:  # without loading it into this process, where other tests count on its absence
+    if find_spec("ddtrace") is None:  # not loaded: other tests count on its absence
         pytest.skip("ddtrace is not installed")
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         agent = f"http://127.0.0.1:{nobody.getsockname()[1]}"
