@@ -20,6 +20,7 @@ from asgi_resilience.client import events
 from asgi_resilience.context import RequestContext, request_scope
 from asgi_resilience.logs.schema import ACCESS_LOGGER, LineFormatter
 from asgi_resilience.logs.sink import LogSink
+from asgi_resilience.metric_names import METRICS
 from asgi_resilience.telemetry.runtime.sampler import RuntimeMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +172,20 @@ def test_every_logger_is_documented():
         for name in re.findall(r'getLogger\("(asgi_resilience[\w.]*)"\)', path.read_text(encoding="utf-8"))
     }
     assert documented == found | {ACCESS_LOGGER}
+
+
+# ---------------------------------------------------------------------------------------------------- what can be counted
+
+
+def test_the_index_of_metrics_is_complete():
+    """The page of all metrics names each one once, in order, with its kind, and leads to the page whose table has it."""
+    listed = re.findall(
+        r"^\| \[`([\w.]+)`\]\(([\w-]+)\.md\) \| (\w+) \| (.*) \|$", page("every-metric"), re.MULTILINE
+    )
+    assert [(name, kind, text) for name, _, kind, text in listed] == sorted(
+        (each.name, each.kind, each.description) for each in METRICS.values()
+    )
+    assert [name for name, where, _, _ in listed if f"\n| `{name}` | " not in page(where)] == []
 
 
 # -------------------------------------------------------------------------------------------------- what can be heard of
