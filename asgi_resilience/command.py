@@ -15,10 +15,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from anyio import to_thread
+
 from asgi_resilience.context import ASGIApp
+from asgi_resilience.lifespan import Lifespan
 from asgi_resilience.logs.setup import configure_logging
 from asgi_resilience.logs.sink import flush_all
 from asgi_resilience.settings import Settings
@@ -42,6 +46,10 @@ The settings come from the environment: ASGI_RESILIENCE_TIMEOUT=10, ASGI_RESILIE
 
 _RUN: Final = "_ASGI_RESILIENCE_RUN"
 _USAGE_ERROR: Final = 2
+_NO_TIMEOUT: Final = 30.0  # seconds that requests are given at the end where they have no limit
+_LEEWAY: Final = (
+    5.0  # seconds by which the server waits longer than a request may take until its response starts
+)
 _LEVELS: Final = {"critical": "ERROR", "warning": "WARN"}  # where uvicorn's words are not ours
 
 # uvicorn sets logging up when it is told nothing: this configuration, by definition, changes nothing.
@@ -91,7 +99,22 @@ def application() -> ASGIApp:
         except Exception as error:  # noqa: BLE001 - whatever the factory raises is the reason that we can't serve it
             _stop(f"{run['target']!r} failed: {_cause(error)}")
         _check_call(f"{run['target']}()", app, factory=False)
-    return app if is_wrapped(app) else wrap(app, settings)
+    # Inside of the layers, so that they see the end of an application without lifespan, too.
+    return Lifespan(app, _end) if is_wrapped(app) else wrap(Lifespan(app, _end), settings)
+
+
+async def _end() -> None:
+    """What the process owes when it has served its last request: a worker is killed right after the shutdown."""
+    if "asgi_resilience.client.registry" in sys.modules:  # else there are no dependencies
+        from asgi_resilience.client.registry import aclose_all  # noqa: PLC0415 - as above
+
+        await aclose_all()
+    await to_thread.run_sync(_flush)
+
+
+def _flush() -> None:
+    flush_all()
+    pipeline().close()
 
 
 def _run(options: list[str]) -> None:
@@ -133,6 +156,8 @@ def _serve(*, app: str, factory: bool, **options: Any) -> None:
         options["log_config"] = _LOGGING_AS_IT_IS
         configure_logging(settings)
         configured = os.getpid()
+    if options["timeout_graceful_shutdown"] is None:
+        options["timeout_graceful_shutdown"] = ceil((settings.timeout or _NO_TIMEOUT) + _LEEWAY)
     # Looked at here already, so that a mistake is one line, and not a worker that dies again and again.
     _target(app, factory=factory)
     os.environ[_RUN] = json.dumps({"target": app, "factory": factory, "configured": configured})
@@ -146,8 +171,7 @@ def _flush_at_sigterm() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def end(number: int, _: object) -> None:
-        flush_all()
-        pipeline().close()
+        _flush()
         signal.signal(number, before or signal.SIG_DFL)
         signal.raise_signal(number)
 

@@ -37,7 +37,7 @@ class DrainPhase:
             raise ValueError(f"drain_seconds={seconds!r}: expected seconds, 0 or more")
         self._seconds = seconds
         self._begin = begin
-        self._before: Callable[[int, FrameType | None], object] | signal.Handlers | int | None = None
+        self._before: Callable[[int, FrameType | None], object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._handler = self._on_signal  # one object: a bound method is a new one each time
@@ -45,8 +45,8 @@ class DrainPhase:
     def install(self) -> None:
         """Take the signal over; called when the server has installed its handler, and the loop runs.
 
-        Nothing happens in threads, where signals can't be had; in a process that ignores the signal; and where another
-        drain phase stands already.
+        Nothing happens in threads, where signals can't be had; where nobody handles the signal; and where another drain
+        phase stands already.
         """
         if not self._seconds or threading.current_thread() is not threading.main_thread():
             return
@@ -56,7 +56,7 @@ class DrainPhase:
             return
         before = signal.getsignal(signal.SIGTERM)
         owner = getattr(before, "__self__", None)
-        if before in (None, signal.SIG_IGN) or isinstance(owner, DrainPhase):
+        if not callable(before) or isinstance(owner, DrainPhase):
             return
         self._before, self._loop = before, loop
         signal.signal(signal.SIGTERM, self._handler)
@@ -68,7 +68,7 @@ class DrainPhase:
             self._timer = None
         if self._before is not None and signal.getsignal(signal.SIGTERM) is self._handler:
             signal.signal(signal.SIGTERM, self._before)
-        self._before = self._loop = None
+        self._loop = None
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         # The task that the signal happens to interrupt is somebody's: nothing is done here, and nothing in its context.
@@ -90,9 +90,5 @@ class DrainPhase:
         self._begin()
 
     def _hand_on(self) -> None:
-        before = self._before
-        if callable(before):
-            before(signal.SIGTERM, None)
-        elif before is not None:
-            self.remove()
-            signal.raise_signal(signal.SIGTERM)
+        assert self._before is not None  # nobody gets here without `install`
+        self._before(signal.SIGTERM, None)

@@ -126,31 +126,6 @@ def test_when_the_loop_has_gone_nothing_is_held_back():
     phase.remove()
 
 
-def test_without_a_handler_the_process_ends_by_the_signal():
-    """A server without one is ended by the system, later."""
-    program = (
-        "import asyncio, signal; from asgi_resilience.drain_phase import DrainPhase\n"
-        "async def main():\n"
-        "    DrainPhase(0.01, lambda: print('drain', flush=True)).install()\n"
-        "    signal.raise_signal(signal.SIGTERM)\n"
-        "    await asyncio.sleep(10)\n"
-        "asyncio.run(main())\n"
-    )
-
-    async def run():
-        process = await asyncio.create_subprocess_exec(
-            os.sys.executable,
-            "-c",
-            program,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        said, _ = await process.communicate()
-        return said, process.returncode
-
-    assert asyncio.run(run()) == (b"drain\n", -signal.SIGTERM)
-
-
 def test_it_says_so(caplog):
     """The log tells why nothing seems to happen."""
 
@@ -184,22 +159,24 @@ def test_only_one_stands_before_the_server():
 
 
 def test_where_the_signal_is_not_to_be_had_nothing_is_installed():
-    """With 0 seconds, in other threads, without asyncio, and in a process that ignores the signal."""
+    """With 0 seconds, in other threads, without asyncio, and where nobody handles the signal."""
     phase, none = DrainPhase(LONG, print), DrainPhase(0, print)
 
     async def install(each):
         each.install()
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = print
+    signal.signal(signal.SIGTERM, before)
     asyncio.run(install(none))
     phase.install()
     thread = threading.Thread(target=lambda: asyncio.run(install(phase)))
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == before
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    asyncio.run(install(phase))
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    for nobody in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGTERM, nobody)
+        asyncio.run(install(phase))
+        assert signal.getsignal(signal.SIGTERM) == nobody
 
 
 @pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])

@@ -32,7 +32,7 @@ FLOORS = (
         *("quota.gcra", "retry_after", "slo", "timeouts", "trace_ids", "traceparent"),
     ),
     ("context", "error_specs", "logs.redaction", "quota", "route", "shedding", "trace_headers"),
-    ("error_catalogue", "logs", "faults", "peers", "recorder", "request_headers", "telemetry"),
+    ("error_catalogue", "logs", "faults", "lifespan", "peers", "recorder", "request_headers", "telemetry"),
     ("error_response",),
     ("exchange", "plain_error"),
     ("settings",),
