@@ -145,11 +145,11 @@ class RedisQuota:
             self._answered()
         return decision(rules, need, answer)
 
-    async def _run(self, key: str, asked: list[int | str]) -> Any:
+    async def _run(self, key: str, asked: str) -> Any:
         try:
-            return await self._redis.execute_command("EVALSHA", SCRIPT_ID, 1, key, *asked)
+            return await self._redis.execute_command("EVALSHA", SCRIPT_ID, 1, key, asked)
         except NoScriptError:  # never loaded, or restarted since
-            return await self._redis.execute_command("EVAL", SCRIPT, 1, key, *asked)
+            return await self._redis.execute_command("EVAL", SCRIPT, 1, key, asked)
 
     def _failed(self, error: Exception) -> None:
         self._failed_at = time.monotonic()

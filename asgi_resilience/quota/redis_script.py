@@ -6,6 +6,8 @@ split so, since a number in Lua is exact up to 2⁵³, which nanoseconds since 1
 
 The script grants as many tokens as all the rules admit, at least `need` and at most `most`, or none. It writes only what
 has changed. The time is that of the server, which all who ask share.
+
+What is asked and what is answered are one text each: a client takes longer for each word of the protocol than for the split.
 """
 
 from hashlib import sha1
@@ -18,16 +20,17 @@ __all__ = ("SCRIPT", "SCRIPT_ID", "arguments", "decision")
 _NANOSECONDS: Final = 1_000_000_000
 
 SCRIPT: Final = """
-local need, granted = tonumber(ARGV[1]), tonumber(ARGV[2])
-local now_s, now_n = tonumber(ARGV[3]), tonumber(ARGV[4])
-if not now_s then
+local asked = {}
+for word in string.gmatch(ARGV[1], '%S+') do asked[#asked + 1] = tonumber(word) end
+local need, granted, now_s, now_n = asked[1], asked[2], asked[3], asked[4]
+if now_s < 0 then
   local time = redis.call('TIME')
   now_s, now_n = tonumber(time[1]), tonumber(time[2]) * 1000
 end
 local kept = string.gmatch(redis.call('GET', KEYS[1]) or '', '%d+')
 local ahead, clamped = {}, false
-for i = 5, #ARGV, 2 do
-  local interval, tolerance = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
+for i = 5, #asked, 2 do
+  local interval, tolerance = asked[i], asked[i + 1]
   local s, n = tonumber(kept() or now_s), tonumber(kept() or now_n)
   local lead = math.max(0, (s - now_s) * 1e9 + (n - now_n))
   if lead > tolerance then
@@ -40,7 +43,7 @@ if granted < need then granted = 0 end
 if granted > 0 or clamped then
   local state, longest = {}, 0
   for i = 1, #ahead do
-    local lead = ahead[i] + granted * tonumber(ARGV[3 + 2 * i])
+    local lead = ahead[i] + granted * asked[3 + 2 * i]
     local s, n = now_s + math.floor(lead / 1e9), now_n + lead % 1e9
     if n >= 1e9 then s, n = s + 1, n - 1e9 end
     state[i] = string.format('%.0f %.0f', s, n)
@@ -49,26 +52,25 @@ if granted > 0 or clamped then
   local expiry = string.format('%.0f', math.min(1e15, math.ceil(longest / 1e6)))
   redis.call('SET', KEYS[1], table.concat(state, ' '), 'PX', expiry)
 end
-local answer = {granted, now_s, now_n}
-for i = 1, #ahead do answer[i + 3] = string.format('%.0f', ahead[i]) end
-return answer
+for i = 1, #ahead do ahead[i] = string.format('%.0f', ahead[i]) end
+return string.format('%.0f %.0f %.0f ', granted, now_s, now_n) .. table.concat(ahead, ' ')
 """
 
 SCRIPT_ID: Final = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
-def arguments(rules: Rules, need: int, most: int, now: int | None) -> list[int | str]:
+def arguments(rules: Rules, need: int, most: int, now: int | None) -> str:
     """What the script is called with; `now` in nanoseconds, None: the time of the server."""
-    moment = ("", "") if now is None else divmod(now, _NANOSECONDS)
-    asked: list[int | str] = [need, most, *moment]
+    seconds, nanoseconds = (-1, 0) if now is None else divmod(now, _NANOSECONDS)
+    asked = f"{need} {most} {seconds} {nanoseconds}"
     for rule in rules:
-        asked += (rule.interval, rule.tolerance)
+        asked += f" {rule.interval} {rule.tolerance}"
     return asked
 
 
-def decision(rules: Rules, need: int, answer: list[int | bytes | str]) -> tuple[int, Decision]:
+def decision(rules: Rules, need: int, answer: bytes | str) -> tuple[int, Decision]:
     """How many tokens the script has granted, and its decision about the `need` of them."""
-    granted, seconds, nanoseconds, *ahead = map(int, answer)
+    granted, seconds, nanoseconds, *ahead = map(int, answer.split())
     now = seconds * _NANOSECONDS + nanoseconds
     wait = 0
     if not granted:
