@@ -4,7 +4,7 @@ Each way to end a call is tried in each state that a breaker gets into by itself
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from asgi_resilience.client import BreakerPolicy, CircuitOpen, StateChanged
@@ -46,7 +46,7 @@ class _Watched:
         if isinstance(event, StateChanged):
             self.changes.append((event.old, event.new, event.reason))
 
-    async def calls(self, *outcomes: Callable[[], object]) -> None:
+    async def calls(self, *outcomes: Callable[[], Awaitable[None]]) -> None:
         """One call for each."""
         for outcome in outcomes:
             try:

@@ -36,7 +36,7 @@ _EVERYTHING: Final = Settings(
 
 def layers(settings: Settings) -> list[str]:
     """The names of the layers, outermost first."""
-    return [str(layer.cls.__name__).removesuffix("Middleware") for layer in stack(settings)]
+    return [str(getattr(layer.cls, "__name__", "")).removesuffix("Middleware") for layer in stack(settings)]
 
 
 def draw() -> str:

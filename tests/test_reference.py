@@ -207,12 +207,19 @@ def test_every_event_is_documented():
 # -------------------------------------------------------------------------------------------------- what can be imported
 
 
-@pytest.mark.parametrize(
-    "name", ["asgi_resilience", "asgi_resilience.client", "asgi_resilience.health_checks"]
-)
+PUBLIC = [
+    "asgi_resilience",
+    *(
+        f"asgi_resilience.{name}"
+        for name in ("client", "faults", "health_checks", "slo", "telemetry", "testing")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_documented(name):
-    """Each name that a public module exports is told of in the reference."""
-    text = "\n".join(each.read_text(encoding="utf-8") for each in sorted(REFERENCE.glob("*.md")))
+    """Each name that a public module exports is told of in the documentation."""
+    text = "\n".join(each.read_text(encoding="utf-8") for each in sorted(REFERENCE.parent.rglob("*.md")))
     assert [
         each for each in importlib.import_module(name).__all__ if not re.search(rf"\b{each}\b", text)
     ] == []
