@@ -117,6 +117,7 @@ class LoadShedMiddleware:
         self._sink = sink
         self.clock = clock
         self._rnd = rnd
+        self._measuring = False
         self._look_at = self._tell_at = -inf
         self._shed, self._shed_since, self._shed_at = 0, 0.0, -inf
 
@@ -181,18 +182,22 @@ class LoadShedMiddleware:
         self._look_at = now + _TURN
         if self._lag is not None:
             try:
-                asyncio.get_running_loop().call_soon(self._turned, now)
+                asyncio.get_running_loop().call_soon(self._turned, self._lag, now)
             except RuntimeError:  # not asyncio
                 self._lag = None
+            else:
+                if not self._measuring:
+                    self._lag.forget(now)
+                self._measuring = True
         if now >= self._tell_at:
             self._tell_at = now + 1.0
             self._tell(now)
 
-    def _turned(self, asked: float) -> None:
+    def _turned(self, lag: LagController, asked: float) -> None:
         """The event loop has come round, and has run everything that was ready before."""
-        assert self._lag is not None
+        self._measuring = False
         now = self.clock()
-        self._lag.update(now - asked, now)
+        lag.update(now - asked, now)
 
     def _tell(self, now: float) -> None:
         if self._shed and now - self._shed_at > _CALM:

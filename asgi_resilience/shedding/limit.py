@@ -51,7 +51,7 @@ class AIMDLimit:
     """Additive increase, multiplicative decrease, as TCP does it: for a service that knows which latency is too much.
 
     Every answer within the target adds `1 / limit` while the limit is in use, so the limit grows by one with each full
-    round of requests. An answer beyond it, or a dropped one, takes a tenth away, at most once per round: the answers of
+    round of requests. An answer beyond it, or a dropped one, takes a tenth away, at most once per target: the answers of
     requests that were admitted together tell of one and the same overload.
 
     Args:
@@ -97,7 +97,7 @@ class AIMDLimit:
         if dropped or latency > self._target:
             if now >= self._quiet_until:
                 self._limit = max(float(self._least), self._limit * self._decrease)
-                self._quiet_until = now + min(latency, self._target)
+                self._quiet_until = now + self._target
         elif 2 * in_flight >= self._limit:  # a limit that is not in use learns nothing from short latencies
             self._limit = min(float(self._most), self._limit + 1 / self._limit)
 

@@ -20,6 +20,8 @@ _NO_LAG: Final = 0.5
 """Of the target: below it the share decays by itself."""
 _MOST: Final = 0.95
 """Somebody is always let through: a service that does nothing can't be seen to have recovered."""
+_HICCUP: Final = 10
+"""Times the target: lag below it may be that of a single call."""
 _STALE: Final = 1.0
 """Seconds without a measurement after which the last one is worth nothing."""
 
@@ -37,7 +39,7 @@ class LagController:
         ValueError: The target is not above 0.
     """
 
-    __slots__ = ("_before", "_ends", "_longest", "_target", "share")
+    __slots__ = ("_before", "_ends", "_late", "_longest", "_target", "share")
 
     def __init__(self, target: float) -> None:
         if not (isfinite(target) and target > 0):
@@ -45,20 +47,32 @@ class LagController:
         self.share = 0.0
         self._target = target
         self._before = self._longest = 0.0
+        self._late = False
         self._ends = -inf
+
+    def forget(self, now: float) -> None:
+        """Forget an overload that nobody has measured for a while: the first request after a pause meets none."""
+        if now - self._ends > _STALE:
+            self.share = self._before = self._longest = 0.0
+            self._late = False
+            self._ends = now + _WINDOW
 
     def update(self, lag: float, now: float) -> None:
         """Learn how long a callback has waited that has its turn now."""
-        if now - self._ends > _STALE:
-            self.share = self._before = self._longest = 0.0
-            self._ends = now + _WINDOW
+        self.forget(now - lag)  # a turn that takes longer than a pause is none
         self._longest = max(self._longest, lag)
         if now < self._ends:
             return
         longest, before = self._longest, self._before
+        self._longest, self._ends = 0.0, now + _WINDOW
+        once = not (self.share or self._late)
+        self._late = longest > self._target
+        if (
+            self._late and once and longest < _HICCUP * self._target
+        ):  # one call that blocks is no overload, and over when it is noticed
+            return
         share = self.share + _ALPHA * (longest - self._target) + _BETA * (longest - before)
         if longest < _NO_LAG * self._target:
             share = min(share, self.share) * _DECAY
         self.share = min(_MOST, max(0.0, share))
-        self._before, self._longest = longest, 0.0
-        self._ends = now + _WINDOW
+        self._before = longest

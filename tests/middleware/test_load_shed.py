@@ -125,7 +125,7 @@ async def test_an_exception_teaches_nothing(kept_lines):
     limit = GradientLimit()
     app = ErrorEnvelopeMiddleware(LoadShedMiddleware(broken, limit=limit))
     assert statuses(await ask(app)) == [500]
-    assert limit._samples == []
+    assert limit._count == 0
 
 
 async def test_what_the_limit_learns():
@@ -229,6 +229,23 @@ async def test_a_lagging_loop_refuses_a_share():
     assert app._shed > 0
     assert (await lagging(0.0001))._shed == 0
     assert (await lagging(0.02, lag_target=None))._shed == 0
+
+
+@only_asyncio
+async def test_a_long_turn_of_the_loop():
+    """An overload in which a turn takes longer than a second is not taken for a pause."""
+    app = await lagging(0.15)
+    assert app._lag.share == 0.95
+
+
+@only_asyncio
+async def test_after_a_pause_nobody_is_refused():
+    """An overload is over when nobody has come for a second: the first one after it meets an idle loop."""
+    app = await lagging(0.02)
+    assert app._lag.share > 0.5
+    app._rnd = lambda: 0.0
+    app.clock.now += 2.0
+    assert statuses(await ask(app)) == [200]
 
 
 @only_asyncio

@@ -28,6 +28,26 @@ def test_the_longest_lag_of_a_window_counts():
     assert controller.share == 0.95
 
 
+def test_one_call_that_blocks_is_no_overload():
+    """A single window with lag refuses nobody; a second one in a row does."""
+    controller = LagController(0.05)
+    for start in (0.0, 10.0, 20.0):
+        end = windows(controller, 0.001, 3, start)
+        end = windows(controller, 0.3, 1, end)
+        assert controller.share == 0.0
+        windows(controller, 0.001, 3, end)
+    windows(controller, 0.3, 3, 30.0)
+    assert controller.share > 0.3
+
+
+def test_a_long_turn_is_no_pause():
+    """A loop that needs more than a second for a turn is measured once in each, and is as overloaded as can be."""
+    controller = LagController(0.05)
+    for turn in range(1, 4):
+        controller.update(1.5, 1.5 * turn)
+    assert controller.share == 0.95
+
+
 def test_it_settles():
     """A loop whose lag follows the share is kept at the target."""
     controller, now = LagController(0.05), 0.0
