@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ("PACKAGES", "Answer", "Curve", "Table", "spell")
+__all__ = ("PACKAGES", "Answer", "Curve", "Plot", "Table", "spell")
 
 PACKAGES = ("uvloop", "starlette", "anyio", "orjson")
 """Whose versions always matter."""
@@ -27,6 +27,14 @@ class Curve:
 
 
 @dataclass(slots=True)
+class Plot:
+    """A picture of lines over a linear scale, both from 0 upward."""
+
+    title: str
+    lines: dict[str, dict[float, float]]
+
+
+@dataclass(slots=True)
 class Answer:
     """What one question found.
 
@@ -35,7 +43,7 @@ class Answer:
         question: In words.
         tables: For people.
         curves: Likewise.
-        picture: What is drawn of the tables; None: the curves.
+        picture: What is drawn: bars of a table, or lines; None: the curves.
         figures: For the budgets: `budgets.toml` names them.
         spread: Of what has more than one sample: the lower quartile, the median and the upper quartile.
         notes: What one must know to read the tables, such as what was left out and why.
@@ -46,7 +54,7 @@ class Answer:
     question: str
     tables: list[Table] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
-    picture: Table | None = None
+    picture: Table | Plot | None = None
     figures: dict[str, float] = field(default_factory=dict)
     spread: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Pictures of the answers, as SVG: bars of a table, and curves.
+"""Pictures of the answers, as SVG: bars of a table, lines, and curves.
 
 They bring their own background, light or dark as the system prefers: a page may have been switched to the other one.
 """
@@ -9,7 +9,7 @@ from math import log10
 
 from benchmarks.answer import Curve, spell
 
-__all__ = ("bars", "curves")
+__all__ = ("bars", "curves", "lines")
 
 WIDTH = 720
 _LABELS = 250  # pixels for the names on the left of bars
@@ -61,38 +61,54 @@ def bars(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float |
 
 def curves(title: str, found: Sequence[Curve]) -> str:
     """Lines over a logarithmic scale, from 0 upward."""
-    left, right, top, bottom = 50, WIDTH - 150, _TOP, 330
-    most_x = max(max(curve.points) for curve in found)
-    most_y = max(max(curve.points.values()) for curve in found) * 1.1
+    most = max(max(curve.points) for curve in found)
+    ticks = {log10(10**power): f"{10**power:,}" for power in range(int(log10(most)) + 1)}
+    named = {curve.over: {log10(x): y for x, y in curve.points.items()} for curve in found}
+    return _plot(title, named, ticks, WIDTH - 150)
+
+
+def lines(title: str, found: Mapping[str, Mapping[float, float]]) -> str:
+    """Lines over a linear scale, both from 0 upward."""
+    ticks = {x: f"{x:g}" for points in found.values() for x in points}
+    return _plot(title, found, ticks, WIDTH - 200)
+
+
+def _plot(
+    title: str, found: Mapping[str, Mapping[float, float]], ticks: Mapping[float, str], right: float
+) -> str:
+    """Lines from 0 upward, with ticks on the scale below them and their names on the right."""
+    left, top, bottom = 50, _TOP, 330
+    most_x = max(max(points) for points in found.values())
+    most_y = max(max(points.values()) for points in found.values()) * 1.1
     step = _step(most_y)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return left + (right - left) * log10(x) / log10(most_x), bottom - (bottom - top) * y / most_y
+        return left + (right - left) * x / most_x, bottom - (bottom - top) * y / most_y
 
     parts = [_text(0, 20, title, kind="title")]
     for tick in range(int(most_y / step) + 1):
-        _, y = place(1, tick * step)
+        _, y = place(0, tick * step)
         parts.append(f'<line class="axis" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(left - 8, y + 4, f"{tick * step:g}", kind="tick", anchor="end"))
-    for power in range(int(log10(most_x)) + 1):
-        x, _ = place(10**power, 0)
-        parts.append(_text(x, bottom + 18, f"{10**power:,}", kind="tick", anchor="middle"))
-    names: list[tuple[float, float, Curve, str]] = []
-    for curve, colour in zip(found, _COLOURS, strict=False):
-        points = [place(x, y) for x, y in curve.points.items()]
+    for value, tick_name in ticks.items():
+        x, _ = place(value, 0)
+        parts.append(_text(x, bottom + 18, tick_name, kind="tick", anchor="middle"))
+    names: list[tuple[float, str, str]] = []
+    for (name, values), colour in zip(found.items(), _COLOURS, strict=False):
+        points = [place(x, y) for x, y in values.items()]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        names.append((points[-1][1], points[-1][0], curve, colour))
+        names.append((points[-1][1], name, colour))
     below = 0.0
-    for y, _, curve, colour in sorted(names, key=lambda name: name[0]):
+    for y, name, colour in sorted(names, key=lambda each: each[0]):
         below = max(
             y + 4, below + 16
         )  # names of lines that end close to each other stand one below the other
         parts.append(
             f'<rect x="{right + 14}" y="{below - 9:.1f}" width="10" height="10" rx="2" fill="{colour}"/>'
         )
-        parts.append(_text(right + 30, below, curve.over))
+        parts.append(_text(right + 30, below, name))
     return _svg(bottom + 30, title, parts)
 
 

@@ -27,6 +27,7 @@ QUESTIONS: Mapping[str, str] = {
     "memory": "memory",
     "quota": "quota",
     "scale": "scale",
+    "overload": "overload",
 }
 """What can be asked, and the module that answers."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import chart
-from benchmarks.answer import Answer, spell
+from benchmarks.answer import Answer, Table, spell
 from benchmarks.budgets import BUDGETS
 
 __all__ = ("PAGES", "draw", "fill", "write")
@@ -22,7 +22,11 @@ __all__ = ("PAGES", "draw", "fill", "write")
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURES = ROOT / "docs" / "explanation" / "benchmarks"
-PAGES = (ROOT / "docs" / "explanation" / "performance.md", ROOT / "README.md")
+PAGES = (
+    ROOT / "docs" / "explanation" / "performance.md",
+    ROOT / "docs" / "reference" / "load-shedding.md",
+    ROOT / "README.md",
+)
 _BLOCK = re.compile(
     r"(?P<begin><!-- benchmark: (?P<name>\w+) -->\n).*?(?P<end><!-- end of benchmark -->)", re.DOTALL
 )
@@ -31,9 +35,11 @@ _FIGURE = re.compile(r"(?P<begin><!-- figure: (?P<name>[\w.]+) -->)[^<]*(?P<end>
 
 def draw(answer: Answer) -> str | None:
     """The picture of an answer, as SVG; None when there is nothing to draw."""
-    table = answer.picture
-    if table is not None:
-        return chart.bars(table.title, table.columns, table.rows)
+    picture = answer.picture
+    if isinstance(picture, Table):
+        return chart.bars(picture.title, picture.columns, picture.rows)
+    if picture is not None:
+        return chart.lines(picture.title, picture.lines)
     return (
         chart.curves("A request through the whole stack, in no-op layers", answer.curves)
         if answer.curves

@@ -13,8 +13,22 @@ import pytest
 from asgi_resilience import stack
 from asgi_resilience.telemetry.pipeline import Pipeline
 from asgi_resilience.testing import captured_logs
-from benchmarks import assembly, budgets, callgrind, chart, instructions, load, memory, pages, server
-from benchmarks.answer import Answer, Curve, Table, spell
+from benchmarks import (
+    assembly,
+    budgets,
+    callgrind,
+    chart,
+    instructions,
+    load,
+    memory,
+    open_load,
+    overload,
+    pages,
+    refusal,
+    saturated,
+    server,
+)
+from benchmarks.answer import Answer, Curve, Plot, Table, spell
 from benchmarks.command import QUESTIONS, main
 from benchmarks.costs import BARE, UNIT, Costs
 from benchmarks.subject import (
@@ -183,6 +197,35 @@ def test_our_own_load_is_as_good():
     assert found.p50 <= found.p99
 
 
+@pytest.mark.real_time
+def test_clients_that_do_not_wait():
+    """Each comes when it is to come, is answered in time, is refused, or gives up; nobody is forgotten."""
+    with overload.served(f"{saturated.WAITS}, shedding") as port:
+        crowd = open_load.offer(port, 100.0, 0.1, 0.5, 0.5)
+        assert crowd.good
+        assert crowd.offered == len(crowd.good)
+        assert 0.05 <= min(crowd.good) <= crowd.p99 <= 0.5
+        assert open_load.offer(port, 100.0, 0.1, 0.2, 0.01).gone > 0
+
+
+def test_refusals_are_weighed():
+    """What is called refused is refused, and what is called answered is answered."""
+    statuses = {}
+    for name, request in refusal.subjects().items():
+        with captured_logs() as logs:
+            asyncio.run(request())
+        statuses[name] = [line["http"]["status_code"] for line in logs.of_requests()]
+    assert statuses == {
+        BARE: [],
+        UNIT: [],
+        refusal.NOT_FOUND: [404],
+        refusal.REFUSED: [503],
+        refusal.WAITED: [503],
+        refusal.WITHOUT: [200],
+        refusal.ADMITTED: [200],
+    }
+
+
 # -------------------------------------------------------------------------------------------------- what is told
 
 
@@ -309,6 +352,21 @@ def test_curves_are_drawn():
     assert len(heights) == 3
 
 
+def test_lines_are_drawn():
+    """Both scales begin at 0, and the ticks are the points that were measured."""
+    picture = ET.fromstring(
+        chart.lines("goodput", {"with": {0: 0.0, 1: 100.0}, "without": {0: 0.0, 2: 50.0}})
+    )
+    places = [
+        (float(each.get("cx", "0")), float(each.get("cy", "0"))) for each in picture.iter(f"{SVG}circle")
+    ]
+    assert places[0] == places[2]
+    assert places[1][0] - places[0][0] == pytest.approx((places[3][0] - places[0][0]) / 2, abs=0.1)
+    assert places[0][1] - places[3][1] == pytest.approx((places[0][1] - places[1][1]) / 2, abs=0.1)
+    texts = ["".join(each.itertext()) for each in picture.iter(f"{SVG}text")]
+    assert {"goodput", "with", "without", "0", "1", "2"} <= set(texts)
+
+
 @pytest.mark.parametrize(
     ("number", "told"),
     [
@@ -390,4 +448,5 @@ def test_a_picture_is_of_the_table_or_of_the_curves():
     curve = Curve("routes", {1: 1.0, 10: 1.0})
     assert "costs" in str(pages.draw(Answer("q", "?", picture=table)))
     assert "routes" in str(pages.draw(Answer("q", "?", curves=[curve])))
+    assert "lines" in str(pages.draw(Answer("q", "?", picture=Plot("lines", {"x": {0.0: 0.0, 1.0: 1.0}}))))
     assert pages.draw(Answer("q", "?")) is None
