@@ -232,9 +232,8 @@ class _Permit:
         in_flight = gate.in_flight
         gate.leave()
         status: int = message["status"]
-        if (
-            status < _ERROR or status in _OVERLOADED
-        ):  # what else fails, fails fast, and would pass for good health
+        # What else fails, fails fast, and would pass for good health.
+        if status < _ERROR or status in _OVERLOADED:
             now = layer.clock()
             layer.limit.sample(now - self._began, in_flight, now, dropped=status >= _ERROR)
 
