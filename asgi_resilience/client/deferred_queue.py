@@ -1,17 +1,20 @@
 """The queue of calls that are made later: bounded, drained slowly, and handed back when the process ends."""
 
 import asyncio
+import atexit
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from asgi_resilience.client.clock import loop_time
 from asgi_resilience.client.fallback import unavailable
 from asgi_resilience.client.idempotency import idempotency_key
 from asgi_resilience.context import report_failure
+from asgi_resilience.telemetry.forked import starts_anew
 
 if TYPE_CHECKING:
     from asgi_resilience.client.call import Call
@@ -58,6 +61,9 @@ def _log_handed_back(calls: Sequence[DeferredCall]) -> None:
         _logger.error("%s: deferred call %s was not made before the shutdown", call.dependency.name, call.key)
 
 
+_queues: Final[WeakSet["DeferredQueue"]] = WeakSet()
+
+
 class DeferredQueue:
     """Holds calls, and makes them one by one.
 
@@ -67,7 +73,7 @@ class DeferredQueue:
         delay: Seconds until the first attempt, where the dependency did not say. Default 5.0.
         expires_after: Seconds after which a call is given up. Default 3600.0.
         on_result: Gets each call with its result, or with the error for which it was given up. Default: errors are logged.
-        on_handed_back: Gets what is left at shutdown. Default: it is logged.
+        on_handed_back: Gets what is left at shutdown, or at the latest at the end of the process. Default: it is logged.
 
     Raises:
         ValueError: A number is out of its range.
@@ -97,6 +103,8 @@ class DeferredQueue:
         self._calls: deque[DeferredCall] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
+        starts_anew(self)
+        _queues.add(self)
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -121,10 +129,19 @@ class DeferredQueue:
         if draining is not None:
             draining.cancel()
             await asyncio.wait((draining,))
+        self.hand_back()
+
+    def hand_back(self) -> None:
+        """Hand back what was not made, where there is no loop any more that `aclose` could run on."""
         if self._calls:
             calls = tuple(self._calls)
             self._calls.clear()
             self._on_handed_back(calls)
+
+    def after_fork(self) -> None:
+        """The parent has the calls, and makes them."""
+        self._calls.clear()
+        self._draining = None
 
     def _wait(self, dependency: "Dependency", error: Exception) -> float:
         breaker = dependency.breaker
@@ -155,3 +172,14 @@ class DeferredQueue:
             self._on_result(call, result, failed)
         except Exception as error:  # noqa: BLE001 - the queue goes on
             report_failure(self._on_result, error)
+
+
+def _hand_all_back() -> None:
+    for queue in tuple(_queues):
+        try:
+            queue.hand_back()
+        except Exception as error:  # noqa: BLE001 - the others have something to hand back, too
+            report_failure(queue.hand_back, error)
+
+
+atexit.register(_hand_all_back)

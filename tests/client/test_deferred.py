@@ -1,7 +1,11 @@
 """Calls that are made later: queued, drained slowly, never lost in silence."""
 
 import asyncio
+import json
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +16,7 @@ from asgi_resilience.client import (
     DeferredQueue,
     RetryPolicy,
     current_idempotency_key,
+    deferred_queue,
     idempotency_key,
 )
 from asgi_resilience.context import current_request, failures, request_scope
@@ -292,3 +297,67 @@ async def test_values_out_of_range(option, value):
     """A queue names the value that it can't have."""
     with pytest.raises(ValueError, match=f"{option}="):
         DeferredQueue(**{option: value})
+
+
+async def test_at_the_end_each_queue_hands_back(make, results):
+    """Also when nobody can take what another one has."""
+
+    def refuse(_calls):
+        raise LookupError("nobody")
+
+    queues = [DeferredQueue(on_handed_back=hear) for hear in (refuse, results.on_handed_back)]
+    keys = [
+        (await deferred(make(name, retry=None, fallback=Deferred(queue)), FailingDependency(DOWN))).key
+        for name, queue in zip(("a", "b"), queues, strict=True)
+    ]
+    known = sum(failures.values())
+    deferred_queue._hand_all_back()
+    assert [each.key for each in results.handed_back] == keys[1:]
+    assert sum(failures.values()) == known + 1
+
+
+QUEUED_AND_FORGOTTEN = """
+import asyncio, os, warnings
+from asgi_resilience import Settings, configure_logging
+from asgi_resilience.client import CallDeferred, Deferred, DeferredQueue, Dependency, idempotency_key
+
+logging = configure_logging(Settings())
+queue = DeferredQueue()
+sports = Dependency("sports", retry=None, fallback=Deferred(queue))
+
+
+async def ask():
+    raise ConnectionRefusedError
+
+
+async def main():
+    with idempotency_key("the-key"):
+        try:
+            await sports.call(ask)
+        except CallDeferred:
+            pass
+
+
+asyncio.run(main())
+warnings.simplefilter("ignore")
+if os.fork() == 0:
+    assert len(queue) == 0
+else:
+    os.wait()
+    assert len(queue) == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
+def test_without_a_shutdown_the_rest_is_handed_back_at_the_end_of_the_process():
+    """By the process that has queued it, and not by one that was forked from it."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUEUED_AND_FORGOTTEN],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [json.loads(line)["message"] for line in done.stdout.splitlines()]
+    lost = [message for message in told if "not made before the shutdown" in message]
+    assert lost == ["sports: deferred call the-key was not made before the shutdown"]

@@ -239,3 +239,38 @@ def test_what_does_not_end_is_ended(tmp_path):
         (line,) = started.end()
     assert line["http"]["url_details"]["path"] == "/endless"
     assert line["outcome"] != "ok"
+
+
+DEFERRING = """
+from asgi_resilience.client import CallDeferred, Deferred, DeferredQueue, Dependency, idempotency_key
+
+sports = Dependency("sports", retry=None, fallback=Deferred(DeferredQueue()))
+
+
+async def refuse():
+    raise ConnectionRefusedError
+
+
+async def bare(scope, receive, send):
+    assert scope["type"] == "http"
+    try:
+        with idempotency_key("later"):
+            await sports.call(refuse)
+    except CallDeferred:
+        await send({"type": "http.response.start", "status": 202, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_was_deferred_is_handed_over(tmp_path, workers):
+    """A call that the process had put off is in the log when it ends, unless somebody takes it."""
+    tmp_path.joinpath("deferring.py").write_text(DEFERRING)
+    with service(tmp_path, "asgi_resilience", "run", "deferring:bare", "--workers", workers) as started:
+        with Client(started.port) as client:
+            assert client.get("/").status == 202
+        started.process.send_signal(signal.SIGTERM)
+        started.end()
+    told = [json.loads(line)["message"] for line in started.lines]
+    lost = [message for message in told if "deferred call" in message]
+    assert lost == ["sports: deferred call later was not made before the shutdown"]
