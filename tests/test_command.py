@@ -309,3 +309,27 @@ def test_what_a_factory_makes_is_checked(monkeypatch, capsys):
         application()
     assert stopped.value.code == 2
     assert "'builtins:dict()' is a dict, which can't be called" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "timeout", "seconds"),
+    [([], "7", 12), ([], "none", 35), (["--timeout-graceful-shutdown", "3"], "7", 3)],
+)
+def test_the_end_has_a_deadline(directory, options, timeout, seconds):
+    """Unless one is given, the server waits for requests for 5 s more than they may take."""
+    program = (
+        "from uvicorn.main import main as uvicorn\n"
+        "uvicorn.callback = lambda **options: print(options['timeout_graceful_shutdown'])\n"
+        "from asgi_resilience.command import main\n"
+        f"main(['run', 'service:app', *{options!r}])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ASGI_RESILIENCE_TIMEOUT": timeout}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{seconds}\n"
