@@ -180,6 +180,14 @@ _MEANINGS: Final = {"local": "held to a share", "open": "not held", "closed": "t
 
 
 def _client(url: str, connections: int) -> Any:
-    pools = cast("Any", BlockingConnectionPool)  # redis-py does not type its options
-    pool = pools.from_url(url, max_connections=connections, timeout=None, retry=Retry(NoBackoff(), 0))
+    options: dict[str, Any] = {
+        "max_connections": connections,
+        "retry": Retry(NoBackoff(), 0),
+        "timeout": None,
+    }
+    # The budget is the only limit: redis-py keeps each of its own by a task for every command.
+    options |= {"socket_timeout": None, "socket_connect_timeout": None}
+    pool = cast("Any", BlockingConnectionPool).from_url(
+        url, **options
+    )  # whose options redis-py does not type
     return Redis.from_pool(pool)
