@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 from asgi_resilience.client import BreakerPolicy, CircuitOpen, StateChanged
 from asgi_resilience.client.breaker import PolicyBreaker
 from asgi_resilience.client.events import Event
-from pictures.drawing import Drawing
+from docs.pictures.drawing import Drawing
 
 __all__ = ("Change", "changes", "draw")
 

@@ -10,7 +10,7 @@ from asgi_resilience.client.events import Event
 from asgi_resilience.context import Receive, Scope, Send
 from asgi_resilience.metric_sink import NULL
 from asgi_resilience.testing import FailingDependency, Slow, VirtualTimeLoop, asgi_request
-from pictures.drawing import Drawing
+from docs.pictures.drawing import Drawing
 
 __all__ = ("Life", "draw", "live")
 

@@ -1,14 +1,14 @@
-"""The pictures of the documentation, drawn from the code: `python -m pictures` writes them to `docs/pictures`."""
+"""The pictures of the documentation, drawn from the code: `python -m docs.pictures` writes them to `docs/pictures`."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from pictures import breaker_states, life_of_a_request, onion
+from docs.pictures import breaker_states, life_of_a_request, onion
 
 __all__ = ("DIRECTORY", "PICTURES")
 
-DIRECTORY: Final = Path(__file__).parent.parent / "docs" / "pictures"
+DIRECTORY: Final = Path(__file__).parent
 
 PICTURES: Final[dict[str, Callable[[], str]]] = {
     "onion.svg": onion.draw,

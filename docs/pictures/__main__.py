@@ -1,9 +1,9 @@
-"""Draw all pictures again: `python -m pictures [DIRECTORY]`."""
+"""Draw all pictures again: `python -m docs.pictures [DIRECTORY]`."""
 
 import sys
 from pathlib import Path
 
-from pictures import DIRECTORY, PICTURES
+from docs.pictures import DIRECTORY, PICTURES
 
 directory = Path(sys.argv[1]) if sys.argv[1:] else DIRECTORY
 for name, draw in PICTURES.items():

@@ -4,7 +4,7 @@ from typing import Final
 
 from asgi_resilience import Settings, stack
 from asgi_resilience.faults import FaultPlan
-from pictures.drawing import Drawing
+from docs.pictures.drawing import Drawing
 
 __all__ = ("draw",)
 
