@@ -1,7 +1,7 @@
 """Serve one app of the comparison with uvicorn, and tell the CPU time of the process whenever asked.
 
 `python -m benchmarks.served NAME LOOP` prints the port, and then the CPU seconds so far for each line of standard input; the
-line `mark` is one for callgrind, too. It ends with its input.
+lines `begin` and `mark` are for callgrind, too. It ends with its input.
 """
 
 import asyncio
@@ -51,10 +51,13 @@ APPS: Mapping[str, Callable[[], ASGIApp]] = {
 }
 
 
+_ACTIONS = {"begin": callgrind.begin, "mark": callgrind.mark}
+
+
 def _tell() -> None:
     for asked in sys.stdin:
-        if asked == "mark\n":
-            callgrind.mark()
+        if action := _ACTIONS.get(asked.strip()):
+            action()
         print(time.process_time(), flush=True)
     os._exit(0)
 

@@ -191,6 +191,7 @@ def _simulate(found: Answer, effort: Effort) -> None:
 def _simulated(name: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
         with Served(name, callgrind.command(directory, "--cache-sim=yes", "--branch-sim=yes")) as served:
+            served.cpu("begin")
             for requests in (2 * SIMULATED, SIMULATED, 2 * SIMULATED):
                 exactly(served.port, CONNECTIONS, requests)
                 served.cpu("mark")

@@ -109,7 +109,7 @@ def everything_on(**changes: Any) -> Settings:
             "environment": "production",
             "version": "1.4.2",
             "rate_limit": "100/minute",
-            "metric_sink": Pipeline(),
+            "metric_sink": Pipeline(flush_interval=3600.0),  # a flush would be counted now and then
             **changes,
         }
     )
