@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asgi_resilience.logs.sink import default_sink
 from benchmarks import callgrind
 from benchmarks.timing import BURST, LOOPS, Request, found, serve
 
 __all__ = ("RUN", "count")
 
-RUN = 100
+RUN = 200
 
 
 def count(
@@ -66,9 +65,6 @@ def _count(arguments: list[str]) -> int:
 
 def _run(request: Request, loop: str, length: int, burst: int) -> None:
     gc.disable()
-
-    # Here everything takes fifty times as long: at its usual pace, the thread of the log would wake that much more often.
-    default_sink()._interval = 0.5
 
     async def run() -> None:
         callgrind.begin()
