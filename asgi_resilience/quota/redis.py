@@ -6,6 +6,7 @@ breaker; without an answer the process decides by itself, so that a quota store 
 
 import logging
 import time
+from asyncio import CancelledError, current_task
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -122,12 +123,19 @@ class RedisQuota:
             decide(rules, None, 0, cost)
         try:
             if self._leases is not None:
-                return await self._leases.take(key, rules, cost)
-            _, decided = await self._reserve(key, rules, cost, cost)
+                decided = await self._leases.take(key, rules, cost)
+            else:
+                _, decided = await self._reserve(key, rules, cost, cost)
+        except CancelledError as error:
+            task = current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed(error)  # nobody cancelled this task: it is what a connection ended in
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason to turn a client away
             self._failed(error)
-            return self._alone.take(key, rules, cost)
-        return decided
+        else:
+            return decided
+        return self._alone.take(key, rules, cost)
 
     async def health(self) -> HealthStatus:
         """Degraded while this process decides by itself: for a `HealthCheck` that is not critical. Asks nobody."""
@@ -151,7 +159,7 @@ class RedisQuota:
         except NoScriptError:  # never loaded, or restarted since
             return await self._redis.execute_command("EVAL", SCRIPT, 1, key, asked)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._failed_at = time.monotonic()
         self._unshared += 1
         if not self.lost:

@@ -295,6 +295,28 @@ async def test_a_store_that_refuses_is_lost_too(server):
         await client.delete("wrong:{a}")
 
 
+async def test_a_cancellation_that_nobody_asked_for(mortal, monkeypatch):
+    """What a connection ends in is no cancellation of the request; one that was asked for goes on."""
+    async with quota(mortal) as store:
+
+        async def ends_in_one(key, asked):
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(store, "_run", ends_in_one)
+        assert (await store.take_async("a", MINUTE)).allowed
+        assert store.lost
+
+        async def hangs(key, asked):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(store, "_run", hangs)
+        task = asyncio.create_task(store.take_async("a", MINUTE))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_sink_that_fails(mortal):
     """What goes wrong while counting changes no decision, and is reported."""
 
