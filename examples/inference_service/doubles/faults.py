@@ -17,54 +17,62 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from asgi_resilience import FaultInjectionMiddleware
+from asgi_resilience.faults import ErrorStatus, Fault, FaultPlan, Latency
+
 __all__ = ("Faults",)
 
 _MODES: Final = ("ok", "slow", "stall", "fail", "limit")
 
 
 class Faults:
-    """A middleware that makes the service behind it fail as it was told."""
+    """The service behind it fails as it was told."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._plan = FaultPlan()
+        self._too_many = FaultPlan()
+        self._app = FaultInjectionMiddleware(app, faults=self._plan)
+        self._refuses = FaultInjectionMiddleware(app, faults=self._too_many)
         self._admin = Starlette(routes=[Route("/admin/faults", self._choose, methods=["GET", "POST"])])
-        self._fault: dict[str, Any] = {"mode": "ok"}
+        self._chosen: dict[str, Any] = {"mode": "ok"}
         self._changed = asyncio.Event()
         self._second = 0
         self._requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Fail, or let the service answer."""
-        app = self._app
-        if scope["type"] == "http":
-            app = self._admin if scope["path"].startswith("/admin/") else await self._failure() or app
-        await app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        if scope["path"].startswith("/admin/"):
+            return await self._admin(scope, receive, send)
+        if self._chosen["mode"] == "stall":
+            await self._changed.wait()
+        return await (self._refuses if self._is_beyond() else self._app)(scope, receive, send)
 
     async def _choose(self, request: Request) -> Response:
         if request.method == "POST":
-            fault = await request.json()
-            if fault.get("mode") not in _MODES:
+            chosen = await request.json()
+            if chosen.get("mode") not in _MODES:
                 return JSONResponse({"modes": _MODES}, 422)
-            self._fault = fault
+            self._plan.replace(*_faults(chosen))
+            self._too_many.replace(Fault(ErrorStatus(429, chosen.get("retry_after", 2))))
+            self._chosen = chosen
             self._changed.set()
             self._changed = asyncio.Event()
-        return JSONResponse(self._fault)
+        return JSONResponse(self._chosen)
 
-    async def _failure(self) -> Response | None:
-        match self._fault:
-            case {"mode": "slow", "seconds": seconds}:
-                await asyncio.sleep(seconds)
-            case {"mode": "stall"}:
-                await self._changed.wait()
-            case {"mode": "fail", **options}:
-                return JSONResponse({"error": "on command"}, options.get("status", 500))
-            case {"mode": "limit", **options} if self._beyond(options.get("per_second", 1)):
-                wait = {"Retry-After": str(options.get("retry_after", 2))}
-                return JSONResponse({"error": "too many requests"}, 429, headers=wait)
-        return None
-
-    def _beyond(self, per_second: int) -> bool:
+    def _is_beyond(self) -> bool:
+        """Whether there were enough requests in this second."""
         second = int(time.monotonic())
         self._requests = self._requests + 1 if second == self._second else 1
         self._second = second
-        return self._requests > per_second
+        return self._chosen["mode"] == "limit" and self._requests > self._chosen.get("per_second", 1)
+
+
+def _faults(chosen: dict[str, Any]) -> list[Fault]:
+    match chosen:
+        case {"mode": "slow", "seconds": seconds}:
+            return [Fault(Latency(seconds))]
+        case {"mode": "fail", **options}:
+            return [Fault(ErrorStatus(options.get("status", 500)))]
+    return []
