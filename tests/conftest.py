@@ -1,6 +1,7 @@
 """What every test gets: virtual time on asyncio and on trio, and a guard against blocking the event loop."""
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,6 +59,13 @@ def own_metrics() -> Iterator[None]:
     if mine is not None:
         mine.measure_runtime(None)
         mine.close()
+
+
+@pytest.fixture(autouse=True)
+def no_tracer() -> Iterator[None]:
+    """A test that loads ddtrace does so in a process of its own: the others here count on its absence."""
+    yield
+    assert "ddtrace" not in sys.modules
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ PARENTS = {
 @pytest.fixture
 def agent(tmp_path):
     """The agent; it forgets everything at its end."""
-    pytest.importorskip("ddtrace", reason="ddtrace is not installed")
+    if find_spec("ddtrace") is None:  # not loaded: other tests count on its absence
+        pytest.skip("ddtrace is not installed")
     command = shutil.which("ddapm-test-agent", path=str(Path(sys.executable).parent))
     if command is None:
         pytest.skip("ddapm-test-agent is not installed")
