@@ -79,7 +79,10 @@ def ports(store, tmp_path_factory):
         for log, workers in logs_of(directory)
     ]
     try:
-        yield [listening(directory / f"{number}.log", 4 if number == 0 else 1) for number in range(3)]
+        yield [
+            listening(server, directory / f"{number}.log", 4 if number == 0 else 1)
+            for number, server in enumerate(servers)
+        ]
     finally:
         for server in servers:
             server.terminate()
@@ -96,14 +99,15 @@ def logs_of(directory):
             yield log, ("--workers", "4") if number == 0 else ()
 
 
-def listening(log, workers):
+def listening(server, log, workers):
     """The port of a server, once all of its workers are ready."""
     give_up = time.monotonic() + 2 * PATIENCE
-    while time.monotonic() < give_up:
+    while time.monotonic() < give_up and server.poll() is None:
         text = log.read_text()
         if text.count("startup complete") == workers:
             return int(re.search(r"running on http://[\d.]+:(\d+)", text)[1])
-        time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(0.02)
     pytest.fail(log.read_text())
 
 
