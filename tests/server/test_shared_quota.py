@@ -39,7 +39,7 @@ def limited(name, **options):
 apps = {{
     "/strict": limited("strict", budget=2.0),
     "/leased": limited("leased", budget=2.0, leased=True),
-    "/default": limited("default"),
+    "/default": limited("default", budget=1.0),
 }}
 
 
