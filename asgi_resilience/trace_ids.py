@@ -5,10 +5,11 @@ made many at a time and cut up, for less than half of what each would cost by it
 threads never share one; a forked child throws its parent's stock away, so processes never do.
 """
 
-import os
 from collections.abc import Callable
 from random import Random
 from typing import Final
+
+from asgi_resilience.process_life import in_forked_children
 
 __all__ = ("new_digits", "new_span_id", "random_bits")
 
@@ -19,8 +20,8 @@ _BITS_A_DIGIT: Final = 4
 
 _random: Final = Random()  # noqa: S311 - ids must differ, not be secret
 _stock: Final[list[str]] = []
-os.register_at_fork(after_in_child=_random.seed)
-os.register_at_fork(after_in_child=_stock.clear)
+in_forked_children(_random.seed)
+in_forked_children(_stock.clear)
 
 random_bits: Final = _random.getrandbits
 """Called with a number of bits; differs between processes, forked ones too."""

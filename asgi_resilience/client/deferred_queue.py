@@ -14,7 +14,7 @@ from asgi_resilience.client.clock import loop_time
 from asgi_resilience.client.fallback import unavailable
 from asgi_resilience.client.idempotency import idempotency_key
 from asgi_resilience.context import report_failure
-from asgi_resilience.telemetry.forked import starts_anew
+from asgi_resilience.process_life import starts_anew
 
 if TYPE_CHECKING:
     from asgi_resilience.client.call import Call

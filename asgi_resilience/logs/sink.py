@@ -11,8 +11,6 @@ Urgent lines have room of their own, so a flood of INFO can't push them out.
 """
 
 import atexit
-import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -24,6 +22,7 @@ from weakref import WeakSet
 import orjson
 
 from asgi_resilience.logs.output import output
+from asgi_resilience.process_life import in_forked_children, when_child_ends
 
 __all__ = ("DropReport", "LogSink", "default_sink", "drop_report", "flush_all", "set_default_sink")
 
@@ -164,7 +163,7 @@ class LogSink:
             except RuntimeError:  # no more threads: the lines wait for the next write, or the flush at exit
                 return
             self._thread = thread
-            _flush_at_end_of_child()
+            when_child_ends(flush_all)
         self._idle = False
         self._asleep.release()
 
@@ -279,20 +278,10 @@ def flush_all() -> None:
             sink.drain()
 
 
-def _flush_at_end_of_child() -> None:
-    """Forked children of `multiprocessing` end without `atexit`; they have a register of their own."""
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is there already
-
-        Finalize(None, flush_all, exitpriority=0)
-
-
 def _after_fork() -> None:
     for sink in tuple(_sinks):
         sink.begin()
 
 
 atexit.register(flush_all)
-if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+in_forked_children(_after_fork)

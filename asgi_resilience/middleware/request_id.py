@@ -20,6 +20,7 @@ from asgi_resilience.context import (
     report_failure,
 )
 from asgi_resilience.peers import TrustedProxies, peer
+from asgi_resilience.process_life import in_forked_children
 from asgi_resilience.recorder import Observer
 from asgi_resilience.request_headers import watch, watched
 
@@ -37,7 +38,7 @@ _STOCKED: Final = 256
 _stock: list[str] = []
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
-os.register_at_fork(after_in_child=_stock.clear)
+in_forked_children(_stock.clear)
 
 
 def new_request_id() -> str:

@@ -18,8 +18,8 @@ from typing import Final
 from asgi_resilience.context import report_failure
 from asgi_resilience.metric_names import METRICS_FOLDED
 from asgi_resilience.metric_sink import OVERFLOW, Series, Tags
+from asgi_resilience.process_life import starts_anew
 from asgi_resilience.telemetry.batch import Batch, Exporter
-from asgi_resilience.telemetry.forked import starts_anew
 
 __all__ = ("Aggregator",)
 

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from threading import Lock
 from typing import Any, Final, Literal
 
 from asgi_resilience.context import report_failure
+from asgi_resilience.process_life import when_child_ends
 from asgi_resilience.slo.state_file import StateFile
 
 __all__ = ("BudgetState", "Loaded")
@@ -65,7 +65,8 @@ class BudgetState:
         if self._phase == "new":
             self._phase = "running"
             self._process = os.getpid()
-            _at_end(self.end)
+            atexit.register(self.end)
+            when_child_ends(self.end)
             try:
                 self._reading = self._executor.submit(self._read)
             except RuntimeError:  # the process ends: no thread starts any more, and nobody minds to wait
@@ -143,13 +144,3 @@ class BudgetState:
                 self._file.save(states)
             except OSError as error:
                 report_failure(self._file, error)
-
-
-def _at_end(end: Callable[[], object]) -> None:
-    """Children of `multiprocessing`, such as uvicorn's workers, end without `atexit`; they have a register of their own."""
-    atexit.register(end)
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is there already
-
-        Finalize(None, end, exitpriority=0)

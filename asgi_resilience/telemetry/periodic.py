@@ -18,7 +18,7 @@ from typing import Any, Final
 from weakref import WeakSet, ref
 
 from asgi_resilience.context import report_failure
-from asgi_resilience.telemetry.forked import starts_anew
+from asgi_resilience.process_life import starts_anew, when_child_ends
 
 __all__ = ("Periodic",)
 
@@ -217,13 +217,9 @@ def _end_all() -> None:
 
 
 def _end_with_child() -> None:
-    """Forked children of `multiprocessing` end without `atexit`; they have a register of their own."""
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None and os.getpid() not in _registered:
-        from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is there already
-
+    if os.getpid() not in _registered:
         _registered.add(os.getpid())
-        Finalize(None, _end_all, exitpriority=0)
+        when_child_ends(_end_all)
 
 
 _registered: Final[set[int]] = set()

@@ -22,9 +22,9 @@ from typing import Any, Final
 from asgi_resilience.context import report_failure
 from asgi_resilience.metric_names import METRICS_INCOMPLETE
 from asgi_resilience.metric_sink import Tags
+from asgi_resilience.process_life import starts_anew
 from asgi_resilience.telemetry.batch import Batch
 from asgi_resilience.telemetry.dogstatsd_lines import packets
-from asgi_resilience.telemetry.forked import starts_anew
 
 __all__ = ("DogStatsDExporter", "agent_is_switched_off")
 

@@ -13,8 +13,8 @@ from time import monotonic, time
 from typing import Final, TypeVar
 
 from asgi_resilience.metric_sink import Series
+from asgi_resilience.process_life import starts_anew
 from asgi_resilience.telemetry.batch import Batch
-from asgi_resilience.telemetry.forked import starts_anew
 from asgi_resilience.telemetry.last_minutes import Snapshot
 from asgi_resilience.telemetry.sketch import Sketch
 

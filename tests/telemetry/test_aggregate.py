@@ -7,10 +7,10 @@ from math import inf, nan
 
 import pytest
 
-from asgi_resilience import context
+from asgi_resilience import context, process_life
 from asgi_resilience.metric_names import METRICS_FOLDED
 from asgi_resilience.metric_sink import OVERFLOW
-from asgi_resilience.telemetry import Aggregator, forked
+from asgi_resilience.telemetry import Aggregator
 
 FOLDED = METRICS_FOLDED.name, ()
 
@@ -206,7 +206,7 @@ def test_after_a_fork_nothing_is_left(kept):
     sink.gauge("open", 1)
     sink.histogram("took", 1)
     with sink._lock:
-        forked._after_fork()
+        process_life._after_fork()
     worker = threading.Thread(target=sink.flush)
     worker.start()
     worker.join(10)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from asgi_resilience import process_life
 from asgi_resilience.metric_names import API_REQUESTS_TOTAL
-from asgi_resilience.telemetry import Batch, Distribution, Windows, forked
+from asgi_resilience.telemetry import Batch, Distribution, Windows
 from asgi_resilience.telemetry.last_minutes import Snapshot
 
 A, B = ("route:/a", "status:200"), ("route:/b", "status:200")
@@ -137,6 +138,6 @@ def test_options_are_above_zero(options):
 def test_a_child_begins_with_nothing(windows):
     """Its counters are those of a process of its own."""
     windows.export(batch({(NAME, A): 1}))
-    forked._after_fork()
+    process_life._after_fork()
     assert windows.snapshot().counters == {}
     assert windows.read_totals(lambda totals: totals.counters) == {}

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from asgi_resilience.context import report_failure
 from asgi_resilience.metric_sink import NULL, MetricSink
-from asgi_resilience.telemetry.forked import starts_anew
+from asgi_resilience.process_life import starts_anew
 from asgi_resilience.telemetry.process_sink import process_sink
 from asgi_resilience.telemetry.runtime.event_loop import LoopLag, tasks
 from asgi_resilience.telemetry.runtime.garbage import GarbagePauses

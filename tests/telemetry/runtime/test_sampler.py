@@ -8,9 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from asgi_resilience import context
+from asgi_resilience import context, process_life
 from asgi_resilience.metric_names import API_REQUESTS_DURATION, METRICS, RUNTIME_GC_COLLECTIONS, RUNTIME_TASKS
-from asgi_resilience.telemetry import forked
 from asgi_resilience.telemetry.process_sink import set_process_sink
 from asgi_resilience.telemetry.runtime import probes
 from asgi_resilience.telemetry.runtime.probes import Reading, add_probe
@@ -166,7 +165,7 @@ async def test_a_fork_in_the_middle(sink):
     metrics.sample()
     await anyio.sleep(0.01)
     assert metrics._running is not None
-    assert metrics in forked._all
+    assert metrics in process_life._all
     metrics.after_fork()  # as in the child
     assert metrics._running is None
     go.set()
